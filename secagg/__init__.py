@@ -1,0 +1,1 @@
+"""Federated averaging in which the server learns nothing but the sum."""
