@@ -116,7 +116,7 @@ class ClientFault(ProtocolError):
         self.client = client
 
 
-class TooFewClients(ProtocolError):  # noqa: N818 - it reads as the sentence it is
+class TooFewClients(ProtocolError):
     """A stage closed with fewer answers than the protocol needs. Nothing was opened."""
 
     def __init__(self, stage: str, needed: int, got: int) -> None:

@@ -60,7 +60,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class TaskFrame:
-    """server -> client: train. Answered by `Ready` or `Refusal`. `seconds` is what is left of the deadline."""
+    """server -> client: train. Answered by `Ready` or `Refusal`. `seconds`: what is left of the deadline."""
 
     round: int
     rounds: int
@@ -121,6 +121,4 @@ class Finished:
     weights: Weights
 
 
-Frame = (
-    Hello | Welcome | Rejected | TaskFrame | Ready | Request | Reply | Refusal | RoundClosed | Finished
-)
+Frame = Hello | Welcome | Rejected | TaskFrame | Ready | Request | Reply | Refusal | RoundClosed | Finished

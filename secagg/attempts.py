@@ -1,0 +1,156 @@
+"""The server's ledger of attempts and rounds: what was tried, what was opened, how each round ended.
+
+A row is on the disk before the call that wrote it returns: an attempt is `reserved` before any client hears its
+number, and `opened` before the first reveal request leaves, so that after any crash the server knows what it
+may not do again. An opened round is never tried again.
+
+SQLite with a rollback journal and `synchronous=EXTRA` rather than a write-ahead log: there are a few commits per
+round, so speed does not matter, and this way `ledger.sqlite` alone is the whole truth at every moment, for
+whoever copies or reads it. EXTRA also syncs the folder when the journal goes, without which the last commit
+before a power cut could be rolled back.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from secagg.errors import RunError
+
+__all__ = ["Ledger"]
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS attempts (
+    round     INTEGER NOT NULL,
+    attempt   INTEGER NOT NULL,
+    cohort    TEXT NOT NULL,             -- JSON list of client names
+    survivors TEXT,                      -- JSON list, once opened
+    state     TEXT NOT NULL CHECK (state IN ('reserved', 'opened', 'abandoned')),
+    PRIMARY KEY (round, attempt)
+);
+CREATE TABLE IF NOT EXISTS rounds (
+    round     INTEGER PRIMARY KEY,
+    outcome   TEXT NOT NULL CHECK (outcome IN ('aggregated', 'failed', 'lost')),
+    record    TEXT NOT NULL              -- the round's line in metrics.jsonl
+);
+"""
+
+
+class Ledger:
+    """`ledger.sqlite` of a run; used by one thread of the one server that holds the run's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.execute("PRAGMA synchronous = EXTRA")
+            self._connection.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            raise RunError(
+                "run-damaged", f"{path} is not this run's ledger: {error}", "restore it from a backup"
+            ) from None
+
+    def reserve(self, round: int, attempt: int, cohort: Sequence[str]) -> None:
+        """Takes an attempt number, once, of a round that is neither closed nor opened."""
+        taken = self._write(
+            "INSERT INTO attempts (round, attempt, cohort, state) SELECT :round, :attempt, :cohort, 'reserved' "
+            "WHERE NOT EXISTS (SELECT 1 FROM rounds WHERE round >= :round) AND NOT EXISTS (SELECT 1 FROM attempts "
+            "WHERE round = :round AND (state = 'opened' OR attempt >= :attempt))",
+            {"round": round, "attempt": attempt, "cohort": json.dumps(list(cohort))},
+        )
+        if not taken:
+            raise RunError(
+                "run-attempt",
+                f"attempt {attempt} of round {round} cannot be reserved: the round is closed or opened, or the "
+                "number was taken",
+            )
+
+    def opened(self, round: int, attempt: int, survivors: Sequence[str]) -> None:
+        """From here on this round's sum may be known; there is no other attempt."""
+        self._settle(round, attempt, "opened", json.dumps(list(survivors)))
+
+    def abandoned(self, round: int, attempt: int) -> None:
+        """The attempt failed before anything was opened."""
+        self._settle(round, attempt, "abandoned", None)
+
+    def abandon_reserved(self) -> list[tuple[int, int]]:
+        """Abandons every attempt still reserved, and says which."""
+        left = self._read("SELECT round, attempt FROM attempts WHERE state = 'reserved' ORDER BY 1, 2")
+        for round, attempt in left:
+            self.abandoned(round, attempt)
+        return [(round, attempt) for round, attempt in left]
+
+    def close_round(self, round: int, outcome: str, record: str) -> None:
+        """How the round ended, once and in order."""
+        closed = self._write(
+            "INSERT INTO rounds (round, outcome, record) SELECT ?1, ?2, ?3 "
+            "WHERE NOT EXISTS (SELECT 1 FROM rounds WHERE round >= ?1)",
+            (round, outcome, record),
+        )
+        if not closed:
+            raise RunError("run-round-closed", f"round {round} or a later one is closed already")
+
+    def opened_but_not_closed(self) -> list[int]:
+        """Rounds whose sum may have been seen and whose model never reached the disk."""
+        rows = self._read(
+            "SELECT DISTINCT round FROM attempts WHERE state = 'opened' "
+            "AND round NOT IN (SELECT round FROM rounds) ORDER BY 1"
+        )
+        return [round for (round,) in rows]
+
+    def next_attempt(self, round: int) -> int:
+        """One above the highest attempt number this round has seen; the first is 1."""
+        return int(
+            self._read("SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE round = ?", (round,))[0][0]
+        )
+
+    def next_round(self) -> int:
+        """One above the highest round that is closed or opened; the first is 1."""
+        opened = "SELECT round FROM attempts WHERE state = 'opened'"
+        return int(
+            self._read(f"SELECT coalesce(max(round), 0) + 1 FROM ({opened} UNION SELECT round FROM rounds)")[
+                0
+            ][0]
+        )
+
+    def records(self) -> list[str]:
+        """The record of every closed round, in order."""
+        return [str(record) for (record,) in self._read("SELECT record FROM rounds ORDER BY round")]
+
+    def is_closed(self, round: int) -> bool:
+        return bool(self._read("SELECT 1 FROM rounds WHERE round = ?", (round,)))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _settle(self, round: int, attempt: int, state: str, survivors: str | None) -> None:
+        settled = self._write(
+            "UPDATE attempts SET state = ?, survivors = ? WHERE round = ? AND attempt = ? AND state = 'reserved'",
+            (state, survivors, round, attempt),
+        )
+        if not settled:
+            raise RunError(
+                "run-attempt", f"attempt {attempt} of round {round} is not reserved, so not {state}"
+            )
+
+    def _write(self, statement: str, values: Any) -> int:
+        try:
+            return self._connection.execute(statement, values).rowcount
+        except sqlite3.DatabaseError as error:
+            raise RunError(
+                "run-unwritable",
+                f"{self._path} cannot be written: {error}",
+                "free disk space, then start again",
+            ) from None
+
+    def _read(self, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise RunError(
+                "run-damaged", f"{self._path} cannot be read: {error}", "restore it from a backup"
+            ) from None

@@ -1,0 +1,1 @@
+"""The demonstration: five clients, one curious server, real digits."""

@@ -1,0 +1,235 @@
+"""Real vectors as ring vectors, and the sum of ring vectors as a weighted mean.
+
+A client's contribution is clipped, then weighted, then scaled, then rounded; nothing of it leaves in
+another form. The vector has three stretches:
+
+    model      delta * (example weight / max weight) * scale, stochastically rounded, a coordinate each
+    metrics    (position in the declared range * example weight / max weight * scale, example weight), a
+               pair each; both zero for a metric this client does not report
+    weight     the example weight, an exact integer
+
+The model is clipped group by group to its L2 norm; `scale` is the power of two that makes a rounding step
+at most `precision`. Stochastic rounding (up with probability equal to the fraction) is unbiased; its
+randomness is an AES-CTR stream. No sum can wrap (`ring.bits_for`), because every coordinate is at most
+`largest`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.encoding.packing import packed_size
+from secagg.encoding.ring import bits_for, centred, word
+from secagg.errors import EncodingError
+from secagg.prg import Ring, expand
+from secagg.weights import Array, Layout
+
+__all__ = ["CLIPPED_FRACTION", "Codec", "Decoded", "Encoded", "Settings"]
+
+CLIPPED_FRACTION: Final = "clipped_fraction"
+"""The metric that is always there: which share of the clients was clipped."""
+
+_MAX_EXACT: Final = 1 << 52
+"""Integers up to here and their fractions are exact in float64."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a plan encodes. `groups`: (name pattern, clip norm), first match wins. `ranges`: (metric, min, max)."""
+
+    max_clients: int
+    clip_norm: float = 1.0
+    precision: float = 1e-6
+    groups: tuple[tuple[str, float], ...] = ()
+    ranges: tuple[tuple[str, float, float], ...] = ()
+    by_examples: bool = False
+    max_examples: int = 1
+
+    @property
+    def max_weight(self) -> int:
+        """The largest example weight: 1 under uniform weighting."""
+        return self.max_examples if self.by_examples else 1
+
+    @property
+    def scale(self) -> int:
+        """A power of two; one rounding step is 1 / scale, at most `precision`."""
+        return 1 << max(0, math.ceil(-math.log2(self.precision)))
+
+    @property
+    def largest(self) -> int:
+        """The largest absolute value any coordinate of one client can take.
+
+        Raises EncodingError `precision-too-fine` beyond 2^52, where float64 is no longer exact.
+        """
+        clip = max((norm for _, norm in self.groups), default=self.clip_norm)
+        largest = max(math.ceil(self.scale * max(clip, self.clip_norm)), self.scale, self.max_weight)
+        if largest > _MAX_EXACT:
+            raise EncodingError(
+                "precision-too-fine",
+                f"steps of {self.precision:g} up to {clip:g} are more than 2^52 steps",
+                "a coarser precision or a smaller clip_norm",
+            )
+        return largest
+
+    @property
+    def bits(self) -> int:
+        """The width b of the ring."""
+        return bits_for(self.max_clients, self.largest)
+
+    @property
+    def metrics(self) -> tuple[tuple[str, float, float], ...]:
+        return ((CLIPPED_FRACTION, 0.0, 1.0), *self.ranges)
+
+    def clip_norm_of(self, name: str) -> tuple[int, float]:
+        """Which group an array is in (-1: the rest) and that group's norm."""
+        for index, (pattern, norm) in enumerate(self.groups):
+            if fnmatchcase(name, pattern):
+                return index, norm
+        return -1, self.clip_norm
+
+
+@dataclass(frozen=True, repr=False)
+class Encoded:
+    """One client's ring vector, and what the client's own log may say about it."""
+
+    vector: Ring
+    clipped: bool
+    weight_capped: bool
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The opened sum. `mean` is None when the example weights add up to zero."""
+
+    mean: dict[str, Array] | None
+    example_weight: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The encoding of one model under one plan. `length`: coordinates; `size`: bytes of a packed vector."""
+
+    layout: Layout
+    settings: Settings
+
+    @cached_property
+    def bits(self) -> int:
+        return self.settings.bits
+
+    @property
+    def length(self) -> int:
+        return self.layout.size + 2 * len(self.settings.metrics) + 1
+
+    @property
+    def size(self) -> int:
+        return packed_size(self.length, self.bits)
+
+    def encode(
+        self,
+        arrays: Mapping[str, Array],
+        *,
+        base: Mapping[str, Array] | None,
+        num_examples: int,
+        metrics: Mapping[str, float],
+        seed: bytes,
+    ) -> Encoded:
+        """One client's contribution. `arrays` are checked (`Layout.check`); with `base`, its difference to
+        them counts. `seed`: 32 secret random bytes, used once, for the rounding."""
+        settings = self.settings
+        factors = self._clip_factors(arrays, base)
+        clipped = any(factor < 1.0 for factor in factors.values())
+        weight = min(num_examples, settings.max_examples) if settings.by_examples else 1
+        share = weight / settings.max_weight
+        scale, largest = float(settings.scale), self._largest_of_groups()
+        vector = np.zeros(self.length, dtype=word(self.bits))
+        for part, where, values in self.layout.blocks(arrays, base):
+            group = settings.clip_norm_of(part.name)[0]
+            values *= factors[group] * share * scale
+            vector[where] = self._to_ring(_round(values, seed, where.start), largest[group])
+        tail = self._tail(weight, {**metrics, CLIPPED_FRACTION: float(clipped)})
+        vector[self.layout.size :] = self._to_ring(_round(tail, seed, self.layout.size), settings.largest)
+        return Encoded(vector, clipped, settings.by_examples and num_examples > settings.max_examples)
+
+    def decode(self, total: Ring) -> Decoded:
+        """The mean of the contributions that add up to `total` modulo 2^b."""
+        if len(total) != self.length:
+            raise EncodingError("vector-length", f"{self.length} coordinates expected, {len(total)} came")
+        settings = self.settings
+        tail = centred(total[self.layout.size :], self.bits)
+        weight = int(tail[-1])
+        metrics = {}
+        for index, (name, low, high) in enumerate(settings.metrics):
+            value, present = int(tail[2 * index]), int(tail[2 * index + 1])
+            if present > 0:
+                metrics[name] = low + (high - low) * value * settings.max_weight / (settings.scale * present)
+        if weight <= 0:
+            return Decoded(None, weight, metrics)
+        unit = settings.max_weight / (settings.scale * weight)
+        mean = {}
+        for part in self.layout.parts:
+            flat = np.empty(part.stop - part.start, dtype="f8" if part.dtype == "float64" else "f4")
+            for at in range(0, len(flat), 1 << 15):
+                block = total[part.start + at : min(part.start + at + (1 << 15), part.stop)]
+                flat[at : at + len(block)] = centred(block, self.bits) * unit
+            mean[part.name] = flat.reshape(part.shape)
+        return Decoded(mean, weight, metrics)
+
+    def _clip_factors(
+        self, arrays: Mapping[str, Array], base: Mapping[str, Array] | None
+    ) -> dict[int, float]:
+        squares: dict[int, float] = {}
+        norms: dict[int, float] = {}
+        for part, _, values in self.layout.blocks(arrays, base):
+            group, norms_of_group = self.settings.clip_norm_of(part.name)
+            norms[group] = norms_of_group
+            squares[group] = squares.get(group, 0.0) + float(np.dot(values, values))
+        return {
+            group: min(1.0, norms[group] / math.sqrt(square)) if square > 0 else 1.0
+            for group, square in squares.items()
+        }
+
+    def _largest_of_groups(self) -> dict[int, int]:
+        settings = self.settings
+        norms = {-1: settings.clip_norm, **{i: norm for i, (_, norm) in enumerate(settings.groups)}}
+        return {group: math.ceil(settings.scale * norm) for group, norm in norms.items()}
+
+    def _to_ring(self, rounded: npt.NDArray[np.float64], largest: int) -> Ring:
+        np.clip(rounded, -largest, largest, out=rounded)
+        modulus_word = word(self.bits)
+        lifted = rounded.astype(np.int64).astype(modulus_word)
+        if self.bits < 8 * modulus_word.itemsize:
+            lifted &= modulus_word.type((1 << self.bits) - 1)
+        return lifted
+
+    def _tail(self, weight: int, metrics: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        settings = self.settings
+        share = weight / settings.max_weight
+        tail: list[float] = []
+        for name, low, high in settings.metrics:
+            if name in metrics:
+                position = (min(max(float(metrics[name]), low), high) - low) / (high - low)
+                tail += (position * share * settings.scale, weight)
+            else:
+                tail += (0.0, 0.0)
+        return np.array([*tail, weight], dtype=np.float64)
+
+
+def _round(values: npt.NDArray[np.float64], seed: bytes, start: int) -> npt.NDArray[np.float64]:
+    """Stochastic rounding of coordinates `start` onwards: up with probability the fraction, to 2^-32.
+
+    An integer stays what it is.
+    """
+    low = np.floor(values)
+    fraction = values - low
+    fraction *= 2.0**32
+    low += expand(seed, len(values), "<u4", start) < fraction
+    return low

@@ -1,0 +1,127 @@
+"""The least a client accepts, whoever asks: its own rules, kept by the hospital and not by the server.
+
+A plan comes from the server, and a client trusts no plan. Before it trains, its floor looks at the plan, and
+before it shares a key, at the roster. The defaults are safe: masks against a malicious server, three
+survivors or more. A floor is about what is asked; that the server then keeps to it is the protocol's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, ValidationInfo, model_validator
+
+from secagg.errors import FloorError, Problem
+from secagg.plan import Plan
+from secagg.strict_toml import Parsed, Section, parse_toml, read_text, validate_whole
+
+__all__ = ["Floor"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _sha256(text: str) -> str:
+    """Plain lower-case hex, from that or from the upper-case, colon-separated form that openssl prints."""
+    plain = text.replace(":", "").lower()
+    if not _SHA256.fullmatch(plain):
+        raise ValueError("a SHA-256 in hex, 64 digits, is expected")
+    return plain
+
+
+def _something(accepted: frozenset[str]) -> frozenset[str]:
+    if not accepted:
+        raise ValueError("is empty, which accepts nothing at all")
+    return accepted
+
+
+Digest = Annotated[str, AfterValidator(_sha256)]
+Some = (Field(strict=False), AfterValidator(_something))
+
+
+class Floor(Section):
+    """What a client insists on. `Floor()` is safe; `Floor(min_survivors=5)` asks for more.
+
+    protections     kinds of [protection] accepted
+    adversary       assumed adversaries accepted
+    min_survivors   no sum over fewer
+    min_colluders   the plan must tolerate at least so many clients colluding with the server (a number, not a
+                    share: ⌈colluders · max_clients⌉)
+    members         certificate fingerprints (SHA-256, hex) of those it takes part with, itself among them;
+                    None: any that the authority signed
+    plan_digest     the only plan accepted (hex); None: any
+    """
+
+    protections: Annotated[frozenset[Literal["masks", "none"]], *Some] = frozenset({"masks"})
+    adversary: Annotated[frozenset[Literal["malicious", "semi-honest"]], *Some] = frozenset({"malicious"})
+    min_survivors: Annotated[int, Field(ge=2)] = 3
+    min_colluders: Annotated[int, Field(ge=0)] = 0
+    members: Annotated[frozenset[Digest], *Some] | None = None
+    plan_digest: Digest | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Floor:
+        """The floor in a TOML file; `PlanError` lists everything wrong with it."""
+        source = Path(path).name
+        return cls.model_validate(parse_toml(read_text(path), source), context={"source": source})
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raises one `FloorError` that says all this floor refuses in the plan, with the code of the first."""
+        refused = list(self._refusals(plan))
+        if refused:
+            raise FloorError(
+                refused[0][0],
+                "this client's floor refuses the plan: " + "; ".join(message for _, message in refused),
+                "ask for another plan, or have whoever keeps the floor lower it on purpose",
+            )
+
+    def admits(self, fingerprint: str) -> bool:
+        """Whether the holder of the certificate with this SHA-256 fingerprint may be in the same sum."""
+        return self.members is None or fingerprint.replace(":", "").lower() in self.members
+
+    def _refusals(self, plan: Plan) -> Iterator[tuple[str, str]]:
+        cohort, kind, digest = plan.cohort, plan.protection.kind, plan.digest.hex()
+        if kind not in self.protections:
+            yield (
+                "floor-protection",
+                f'protection "{kind}", where only {_listed(self.protections)} is accepted',
+            )
+        if cohort.adversary not in self.adversary:
+            accepted = _listed(self.adversary)
+            yield (
+                "floor-adversary",
+                f'a server assumed "{cohort.adversary}", where only {accepted} is accepted',
+            )
+        if cohort.min_survivors < self.min_survivors:
+            yield (
+                "floor-survivors",
+                f"sums over {cohort.min_survivors} clients, where {self.min_survivors} is the least accepted",
+            )
+        if cohort.colluding_clients < self.min_colluders:
+            yield (
+                "floor-colluders",
+                f"{cohort.colluding_clients} colluding clients tolerated, where {self.min_colluders} is the "
+                "least accepted",
+            )
+        if self.plan_digest is not None and digest != self.plan_digest:
+            yield (
+                "floor-plan",
+                f"its digest is {digest[:16]}..., where only {self.plan_digest[:16]}... is accepted",
+            )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _whole(cls, document: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if isinstance(document, dict):  # None, from Python, is how one says: any
+            document = {key: value for key, value in document.items() if value is not None}
+        return validate_whole(cls, document, handler, info, _no_cross_problems)
+
+
+def _no_cross_problems(floor: Floor, parsed: Parsed) -> Iterator[Problem]:  # noqa: ARG001 - no two fields clash
+    return iter(())
+
+
+def _listed(accepted: frozenset[str]) -> str:
+    return " or ".join(f'"{kind}"' for kind in sorted(accepted))

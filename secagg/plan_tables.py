@@ -1,0 +1,224 @@
+"""The tables of a plan, each with its fields, defaults and ranges.
+
+This is `plan.toml` section by section, and nothing that relates one section to another: that, and the whole,
+is `secagg.plan`. Quantities with units are held as numbers: durations in seconds, rates in bytes per second.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    model_serializer,
+    model_validator,
+)
+
+from secagg.strict_toml import Section
+from secagg.units import format_duration, format_rate, parse_duration, parse_rate, written
+
+__all__ = [
+    "RESERVED_METRIC",
+    "Aggregation",
+    "ClipGroup",
+    "Cohort",
+    "Encoding",
+    "MetricRange",
+    "Metrics",
+    "Privacy",
+    "Protection",
+    "RunSection",
+    "Training",
+    "canonical_json",
+]
+
+RESERVED_METRIC: Final = "clipped_fraction"
+"""Measured by the library itself in every plan without privacy, so no plan may declare it."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONGEST_WAIT = 366 * 86400.0
+
+
+def canonical_json(document: object) -> str:
+    """Sorted keys, no spaces, shortest floats, text as it is: one document, one string."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name is 1 to 64 of the letters A-Z a-z, the digits 0-9 and . _ -")
+    return text
+
+
+def _metric_name(text: str) -> str:
+    if text == RESERVED_METRIC:
+        raise ValueError(f"{RESERVED_METRIC} is measured by secagg itself; call yours something else")
+    return _name(text)
+
+
+def _pattern(text: str) -> str:
+    if not text:
+        raise ValueError('is empty; "*" matches every name')
+    return text
+
+
+def _someone(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not patterns:
+        raise ValueError('admits nobody; leave it out, or write ["*"], to admit all the authority signed')
+    return patterns
+
+
+def _deadline(text: object) -> float:
+    seconds = parse_duration(text)
+    if not 0 < seconds <= _LONGEST_WAIT:
+        raise ValueError("must be longer than 0s and at most 366d")
+    return seconds
+
+
+def _pause(text: object) -> float:
+    seconds = parse_duration(text)
+    if seconds > _LONGEST_WAIT:
+        raise ValueError("must be at most 366d")
+    return seconds
+
+
+def _rate(text: object) -> int:
+    rate = parse_rate(text)
+    if not 0 < rate < 2**63:
+        raise ValueError("must be at least 1B/s")
+    return rate
+
+
+Name = Annotated[str, AfterValidator(_name)]
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Field(strict=False)]
+Deadline = Annotated[float, BeforeValidator(_deadline), PlainSerializer(format_duration)]
+Pause = Annotated[float, BeforeValidator(_pause), PlainSerializer(format_duration)]
+Rate = Annotated[int, BeforeValidator(_rate), PlainSerializer(format_rate)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class RunSection(Section):
+    """[run]: what it is called and how long it goes on; `interval` is the pause between rounds."""
+
+    name: Name = Field(examples=["digits"])
+    rounds: Count = Field(examples=[20])
+    interval: Pause = 0.0
+
+
+class Cohort(Section):
+    """[cohort]: who takes part, how many must, what is assumed of them, how long they have."""
+
+    clients: Annotated[Patterns, AfterValidator(_someone)] = ("*",)
+    max_clients: Annotated[int, Field(ge=2, lt=2**31)] = Field(examples=[10])
+    min_survivors: Annotated[int, Field(ge=2, lt=2**31)] = 3
+    sampling: Literal["fixed"] = "fixed"
+    colluders: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropouts: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    adversary: Literal["malicious", "semi-honest"] = "malicious"
+    join_deadline: Deadline = 600.0
+    train_deadline: Deadline = 1800.0
+    stage_deadline: Deadline = 30.0
+    min_rate: Rate = 1_000_000
+
+    @property
+    def colluding_clients(self) -> int:
+        """c = ⌈colluders · max_clients⌉ over the share as it was written: 0.1 of 10 is 1."""
+        return math.ceil(written(self.colluders) * self.max_clients)
+
+    def admits(self, client: str) -> bool:
+        """Whether the name matches one of the patterns in `clients`."""
+        return any(fnmatchcase(client, pattern) for pattern in self.clients)
+
+
+class Training(Section):
+    """[training]: what the train function is given, opaque to the library but for `local`.
+
+    `config_json` is everything beside `local` as canonical JSON: a text, so that nobody can change it;
+    `Plan.task_config()` is the dict made of it.
+    """
+
+    local: Patterns = ()
+    config_json: str = "{}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _free_form(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        config = {key: value for key, value in table.items() if key != "local"}
+        return {"local": table.get("local", []), "config_json": canonical_json(config)}
+
+    @model_serializer
+    def _table(self) -> dict[str, object]:
+        return {**json.loads(self.config_json), "local": list(self.local)}
+
+    def stays_local(self, array: str) -> bool:
+        """Whether the array of this name never leaves a client."""
+        return any(fnmatchcase(array, pattern) for pattern in self.local)
+
+
+class Aggregation(Section):
+    """[aggregation]: how the mean update changes the model, and what a client counts for."""
+
+    method: Literal["fedavg", "fedavgm"] = "fedavg"
+    weighting: Literal["uniform", "examples"] = "uniform"
+    max_examples: Count = 1000
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ClipGroup(Section):
+    """[[encoding.group]]: the arrays whose names match are clipped together to a norm of their own."""
+
+    match: Annotated[str, AfterValidator(_pattern)] = Field(examples=["head.*"])
+    clip_norm: Annotated[float, Field(gt=0)] = Field(examples=[1.0])
+
+
+class Encoding(Section):
+    """[encoding]: L2 norms that bound a client's update, and the largest rounding step of a coordinate."""
+
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    precision: Annotated[float, Field(gt=0)] = 1e-6
+    group: Annotated[tuple[ClipGroup, ...], Field(strict=False)] = ()
+
+
+class MetricRange(Section):
+    """An entry of [metrics]: values outside are clamped to it."""
+
+    min: float = Field(examples=[0.0])
+    max: float = Field(examples=[10.0])
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.min < self.max:
+            raise ValueError(f"min must be below max, and {self.min!r} is not below {self.max!r}")
+        return self
+
+
+class Protection(Section):
+    """[protection]: what hides an update. "none" hides nothing, and a floor refuses it by default."""
+
+    kind: Literal["masks", "none"] = "masks"
+
+
+class Privacy(Section):
+    """[privacy]: whose presence noise hides. This version adds none."""
+
+    unit: Literal["none"] = "none"
+
+
+Metrics = Annotated[
+    Mapping[MetricName, MetricRange],
+    AfterValidator(lambda metrics: MappingProxyType(dict(sorted(metrics.items())))),
+    PlainSerializer(lambda metrics: {name: dict(extent) for name, extent in metrics.items()}),
+]

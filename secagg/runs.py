@@ -1,0 +1,352 @@
+"""A run directory: everything a server must still know after `kill -9`, in files that anything can read.
+
+    runs/20260314T092653Z-digits/
+        run.json         who this run is: id, name, plan digest, wire version, created, finished
+        plan.toml        the plan, every default filled in
+        ledger.sqlite    attempts and rounds, on the disk before they take effect (`secagg.attempts`)
+        checkpoints/     the models (`secagg.checkpoints`)
+        metrics.jsonl    a line per closed round: round, outcome, time, metrics
+        log.jsonl        a line per event
+        lock             held while a server uses the run
+
+A round is closed by one rename, that of its weights into `checkpoints/`; its record travels in that file's
+header, so what follows (ledger row, metrics line, pruning) is redone on opening if a crash came between. A round
+that failed is closed by its ledger row. A round that was opened and then lost in a crash is closed on opening
+with the outcome `lost`: its sum may have been seen, so it is never tried again. The directory never holds
+a client's update: those exist only masked and in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.attempts import Ledger
+from secagg.checkpoints import Arrays, Checkpoints
+from secagg.durable import append_line, mend_lines, sync_folder, write_whole
+from secagg.errors import RunError
+from secagg.frames import WIRE_VERSION
+from secagg.plan import Plan
+
+__all__ = ["Run"]
+
+Clock = Callable[[], datetime]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class _About:
+    """run.json."""
+
+    id: str
+    name: str
+    plan_digest: str
+    wire_version: int
+    created: str
+    finished: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> _About:
+        if not (path / "run.json").is_file():
+            raise RunError("run-missing", f"{path} holds no run", "a run directory has a run.json")
+        try:
+            about = cls(**json.loads((path / "run.json").read_bytes()))
+            if len(bytes.fromhex(about.id)) == 16 and bytes.fromhex(about.plan_digest):
+                return about
+        except (OSError, ValueError, TypeError):
+            pass
+        raise RunError(
+            "run-damaged", f"{path / 'run.json'} is not what this library wrote", "start with --fresh"
+        )
+
+    def write(self, path: Path) -> None:
+        write_whole(path / "run.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+
+class Run:
+    """One run's directory, locked while open. Made by `create`, `open` or `resume_or_create`; one thread's."""
+
+    def __init__(self, path: Path, about: _About, resources: ExitStack, ledger: Ledger, clock: Clock) -> None:
+        self.path = path
+        self.id = bytes.fromhex(about.id)
+        self._about, self._resources, self._ledger, self._clock = about, resources, ledger, clock
+        self._checkpoints = Checkpoints(path / "checkpoints")
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path,
+        plan: Plan,
+        weights: Arrays,
+        *,
+        clock: Clock = _utc_now,
+        run_id: bytes | None = None,
+    ) -> Run:
+        """A new run under `root`, with `weights` as the checkpoint of round 0. `run.json` is written last."""
+        now = clock()
+        path = _new_folder(Path(root), f"{now:%Y%m%dT%H%M%SZ}-{plan.run.name}")
+        about = _About(
+            id=(run_id or os.urandom(16)).hex(),
+            name=plan.run.name,
+            plan_digest=plan.digest.hex(),
+            wire_version=WIRE_VERSION,
+            created=_timestamp(now),
+            finished=None,
+        )
+        with ExitStack() as unmade:
+            unmade.callback(shutil.rmtree, path, ignore_errors=True)
+            resources = unmade.enter_context(_locked(path))
+            ledger = Ledger(path / "ledger.sqlite")
+            resources.callback(ledger.close)
+            write_whole(path / "plan.toml", plan.to_toml().encode())
+            run = cls(path, about, resources, ledger, clock)
+            run._checkpoints.folder.mkdir()
+            run._checkpoints.save(0, weights, {}, {"round": 0})
+            about.write(path)
+            sync_folder(path.parent)
+            run.log("run-created")
+            unmade.pop_all()
+            return run
+
+    @classmethod
+    def open(cls, path: str | Path, plan: Plan, *, clock: Clock = _utc_now) -> Run:
+        """An unfinished run of this plan, put in order after whatever happened to it.
+
+        RunError: run-missing, run-damaged, run-other-plan, run-other-version, run-finished, run-locked.
+        """
+        path = Path(path)
+        about = _About.read(path)
+        if bytes.fromhex(about.plan_digest) != plan.digest:
+            raise RunError("run-other-plan", f"{path} was started with another plan", "start with --fresh")
+        if about.wire_version != WIRE_VERSION:
+            raise RunError(
+                "run-other-version",
+                f"{path} speaks version {about.wire_version} of the wire protocol, and this is {WIRE_VERSION}",
+                "finish it with the version of secagg that began it",
+            )
+        if about.finished is not None:
+            raise RunError("run-finished", f"{path} finished at {about.finished}", "start with --fresh")
+        with ExitStack() as unopened:
+            resources = unopened.enter_context(_locked(path))
+            ledger = Ledger(path / "ledger.sqlite")
+            resources.callback(ledger.close)
+            run = cls(path, about, resources, ledger, clock)
+            run._recover()
+            run.log("run-resumed", next_round=run.next_round())
+            unopened.pop_all()
+            return run
+
+    @classmethod
+    def resume_or_create(
+        cls, root: str | Path, plan: Plan, weights: Arrays, fresh: bool = False, *, clock: Clock = _utc_now
+    ) -> Run:
+        """The newest unfinished run of the same name and plan under `root`; else, or if `fresh`, a new one.
+
+        `weights` begin a new run. Resuming, they only say which model is meant: RunError `run-other-model`
+        if its names or shapes differ from the run's.
+        """
+        path = None if fresh else _newest_unfinished(Path(root), plan)
+        if path is None:
+            return cls.create(root, plan, weights, clock=clock)
+        run = cls.open(path, plan, clock=clock)
+        shapes = {name: tuple(array.shape) for name, array in weights.items()}
+        if run._checkpoints.shapes(run._last_round()) != shapes:
+            run.close()
+            raise RunError(
+                "run-other-model",
+                f"the initial weights have other names or shapes than the model in {path}",
+                "start with --fresh, or give this model's plan a name of its own",
+            )
+        return run
+
+    @property
+    def last(self) -> tuple[int, dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+        """(round, weights, optimiser state) of the newest checkpoint, read from the disk at every call."""
+        round = self._last_round()
+        return (round, *self._checkpoints.load(round))
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What metrics.jsonl says, a dict per closed round."""
+        return [json.loads(record) for record in self._ledger.records()]
+
+    def checkpoint_path(self, round: int) -> Path:
+        """The safetensors file with the weights after this round (0: initial); there if it was kept."""
+        return self._checkpoints.path(round)
+
+    def next_round(self) -> int:
+        """One above the highest round that was closed or opened; 1 in a new run."""
+        return self._ledger.next_round()
+
+    def next_attempt(self, round: int) -> int:
+        """One above the highest attempt number this round has seen; 1 in a new round."""
+        return self._ledger.next_attempt(round)
+
+    def reserve(self, round: int, attempt: int, cohort: Sequence[str]) -> None:
+        """Before the attempt is announced. RunError `run-attempt` if the round or the number is used up."""
+        self._ledger.reserve(round, attempt, cohort)
+
+    def opened(self, round: int, attempt: int, survivors: Sequence[str]) -> None:
+        """Before the first reveal request leaves: from now on this round is never tried again."""
+        self._ledger.opened(round, attempt, survivors)
+
+    def abandoned(self, round: int, attempt: int) -> None:
+        """The attempt failed with nothing opened."""
+        self._ledger.abandoned(round, attempt)
+
+    def close_round(
+        self, round: int, weights: Arrays, state: Arrays, metrics: Mapping[str, object] | None = None
+    ) -> None:
+        """The round is aggregated: its model, its record, and pruning, so that a crash leaves all or nothing."""
+        record = self._record(round, "aggregated", metrics=_jsonable(metrics or {}))
+        if round < 1 or self._ledger.is_closed(round) or round <= self._last_round():
+            raise RunError("run-round-closed", f"round {round} is closed already")
+        self._checkpoints.save(round, weights, state, record)
+        self._close(round, record)
+        self._checkpoints.prune()
+
+    def fail_round(self, round: int, reason_code: str, metrics: Mapping[str, object] | None = None) -> None:
+        """The round is over without a sum: the model stays, and the round is not tried again."""
+        self._ledger.abandon_reserved()
+        self._close(
+            round, self._record(round, "failed", reason=reason_code, metrics=_jsonable(metrics or {}))
+        )
+
+    def log(self, event: str, **fields: object) -> None:
+        """One line of log.jsonl. What goes in must be fit for anybody to read."""
+        line = {"time": _timestamp(self._clock()), "event": event, **_jsonable(fields)}
+        append_line(self.path / "log.jsonl", json.dumps(line), sync=False)
+
+    def finish(self) -> None:
+        """The run is over; it will not be resumed."""
+        self._about = replace(self._about, finished=_timestamp(self._clock()))
+        self.log("run-finished")
+        self._about.write(self.path)
+
+    def close(self) -> None:
+        """Lets go of the directory, finished or not."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _last_round(self) -> int:
+        rounds = self._checkpoints.rounds()
+        if not rounds:
+            raise RunError("run-damaged", f"{self._checkpoints.folder} holds no model", "start with --fresh")
+        return rounds[-1]
+
+    def _record(self, round: int, outcome: str, **more: object) -> dict[str, object]:
+        return {"round": round, "outcome": outcome, "time": _timestamp(self._clock()), **more}
+
+    def _close(self, round: int, record: Mapping[str, object]) -> None:
+        line = json.dumps(record)
+        self._ledger.close_round(round, str(record["outcome"]), line)
+        append_line(self.path / "metrics.jsonl", line)
+
+    def _recover(self) -> None:
+        """Finishes what a crash interrupted. Safe to be interrupted itself."""
+        self._checkpoints.folder.mkdir(exist_ok=True)
+        self._checkpoints.sweep()
+        mend_lines(self.path / "log.jsonl")
+        last = self._last_round()
+        if last > 0 and not self._ledger.is_closed(last):
+            record = self._checkpoints.record(last)
+            self._ledger.close_round(last, "aggregated", json.dumps(record))
+        for round, attempt in self._ledger.abandon_reserved():
+            self.log("attempt-abandoned", round=round, attempt=attempt, reason="restart")
+        for round in self._ledger.opened_but_not_closed():
+            self._ledger.close_round(round, "lost", json.dumps(self._record(round, "lost", reason="restart")))
+            self.log("round-lost", round=round)
+        lines = "".join(f"{record}\n" for record in self._ledger.records()).encode()
+        metrics = self.path / "metrics.jsonl"
+        if (metrics.read_bytes() if metrics.exists() else b"") != lines:
+            write_whole(metrics, lines)
+        self._checkpoints.prune()
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        try:
+            (root / f"{name}{suffix}").mkdir()
+        except FileExistsError:
+            continue
+        return root / f"{name}{suffix}"
+    raise RunError(
+        "run-exists", f"{root / name} and a thousand beside it exist already", "use another folder"
+    )
+
+
+def _newest_unfinished(root: Path, plan: Plan) -> Path | None:
+    """Folders without a run.json never finished being made, and are passed over."""
+    ours = re.compile(rf"[0-9]{{8}}T[0-9]{{6}}Z-{re.escape(plan.run.name)}(-[0-9]+)?")
+    wanted = (plan.run.name, plan.digest.hex(), WIRE_VERSION, None)
+    found = []
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if ours.fullmatch(path.name) and (path / "run.json").is_file():
+            about = _About.read(path)
+            if (about.name, about.plan_digest, about.wire_version, about.finished) == wanted:
+                found.append((about.created, path))
+    return max(found)[1] if found else None
+
+
+def _locked(path: Path) -> ExitStack:
+    """Holds the directory's lock until the stack that is returned is closed; a dead process holds none."""
+    resources = ExitStack()
+    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    resources.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        resources.close()
+        raise RunError(
+            "run-locked", f"{path} is in use by another server", "stop that one, or start with --fresh"
+        ) from None
+    return resources
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _jsonable(value: Any) -> Any:
+    """Plain JSON values; what is not finite becomes null, since JSON has no word for it."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if np.isfinite(value) else None
+        case np.generic() | np.ndarray():
+            return _jsonable(value.tolist())
+        case Mapping():
+            return {str(key): _jsonable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_jsonable(item) for item in value]
+    raise RunError(
+        "run-record", f"a {type(value).__name__} cannot be written down", "numbers, strings, lists, dicts"
+    )

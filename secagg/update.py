@@ -1,0 +1,77 @@
+"""What a train function is given (`Task`) and what it gives back (`Update`)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from secagg.errors import UpdateError
+from secagg.weights import Array, Weights
+
+__all__ = ["Evaluate", "Task", "Train", "Update"]
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One round's work for one client.
+
+    round, rounds: the first round is 1. weights: the global model, this client's own copy. config: the
+    plan's [training] table. deadline: when the server stops waiting, in `time.monotonic()` seconds.
+    `cancelled()` says whether the result is no longer wanted; a long training loop may ask and return early.
+    """
+
+    round: int
+    rounds: int
+    weights: Weights
+    config: dict[str, Any] = field(default_factory=dict)
+    deadline: float = math.inf
+    superseded: Callable[[], bool] = field(default=_never, repr=False)
+
+    def cancelled(self) -> bool:
+        return time.monotonic() > self.deadline or self.superseded()
+
+
+@dataclass(frozen=True, repr=False)
+class Update:
+    """What a client learned: new `weights`, or the `delta` to the task's, and what goes with them.
+
+    weights | delta: named arrays as in the task's weights; integer arrays and those that match
+    `[training] local` are ignored. num_examples: how many examples were trained on (the example weight
+    under `weighting = "examples"`). metrics: name -> finite number; those the plan declares are averaged
+    inside the protected vector, others stay on the client.
+
+    Raises UpdateError `update-ambiguous`, `update-num-examples` or `update-metrics`. The repr shows no value.
+    """
+
+    weights: Mapping[str, Array] | None = None
+    num_examples: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    delta: Mapping[str, Array] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.weights is None) == (self.delta is None):
+            raise UpdateError("update-ambiguous", "an Update has either weights or a delta, and not both")
+        count = self.num_examples
+        if isinstance(count, bool) or not hasattr(count, "__index__") or count.__index__() < 0:
+            raise UpdateError("update-num-examples", "num_examples is an integer, zero or more")
+        for name, value in self.metrics.items():
+            try:
+                finite = math.isfinite(value)
+            except TypeError:
+                finite = False
+            if not isinstance(name, str) or not finite:
+                raise UpdateError("update-metrics", f"the metric {name!r} is not a finite number")
+
+    def __repr__(self) -> str:
+        return f"Update({'weights' if self.delta is None else 'delta'})"
+
+
+Train = Callable[[Task], Update]
+Evaluate = Callable[[Weights], Mapping[str, float]]
