@@ -1,11 +1,11 @@
 """The server's ledger of attempts and rounds: what was tried, what was opened, how each round ended.
 
-A row is on the disk before the call that wrote it returns: an attempt is `reserved` before any client hears its
-number, and `opened` before the first reveal request leaves, so that after any crash the server knows what it
-may not do again. An opened round is never tried again.
+A row is on the disk before the call that wrote it returns: an attempt is `reserved` before any client hears
+its number, and `opened` before the first reveal request leaves, so that after any crash the server knows what
+it may not do again. An opened round is never tried again.
 
-SQLite with a rollback journal and `synchronous=EXTRA` rather than a write-ahead log: there are a few commits per
-round, so speed does not matter, and this way `ledger.sqlite` alone is the whole truth at every moment, for
+SQLite with a rollback journal and `synchronous=EXTRA` rather than a write-ahead log: there are a few commits
+per round, so speed does not matter, and this way `ledger.sqlite` alone is the whole truth at rest, for
 whoever copies or reads it. EXTRA also syncs the folder when the journal goes, without which the last commit
 before a power cut could be rolled back.
 """
@@ -40,12 +40,12 @@ CREATE TABLE IF NOT EXISTS rounds (
 
 
 class Ledger:
-    """`ledger.sqlite` of a run; used by one thread of the one server that holds the run's lock."""
+    """`ledger.sqlite` of a run; used by the one server that holds the run's lock, one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.execute("PRAGMA synchronous = EXTRA")
             self._connection.executescript(_TABLES)
@@ -57,16 +57,18 @@ class Ledger:
     def reserve(self, round: int, attempt: int, cohort: Sequence[str]) -> None:
         """Takes an attempt number, once, of a round that is neither closed nor opened."""
         taken = self._write(
-            "INSERT INTO attempts (round, attempt, cohort, state) SELECT :round, :attempt, :cohort, 'reserved' "
-            "WHERE NOT EXISTS (SELECT 1 FROM rounds WHERE round >= :round) AND NOT EXISTS (SELECT 1 FROM attempts "
-            "WHERE round = :round AND (state = 'opened' OR attempt >= :attempt))",
+            "INSERT INTO attempts (round, attempt, cohort, state) "
+            "SELECT :round, :attempt, :cohort, 'reserved' "
+            "WHERE NOT EXISTS (SELECT 1 FROM rounds WHERE round >= :round) "
+            "AND NOT EXISTS (SELECT 1 FROM attempts WHERE round >= :round AND state = 'opened') "
+            "AND NOT EXISTS (SELECT 1 FROM attempts WHERE round = :round AND attempt >= :attempt)",
             {"round": round, "attempt": attempt, "cohort": json.dumps(list(cohort))},
         )
         if not taken:
             raise RunError(
                 "run-attempt",
-                f"attempt {attempt} of round {round} cannot be reserved: the round is closed or opened, or the "
-                "number was taken",
+                f"attempt {attempt} of round {round} cannot be reserved: it is below what was tried already",
+                f"the next is attempt {self.next_attempt(round)}, or round {self.next_round()}",
             )
 
     def opened(self, round: int, attempt: int, survivors: Sequence[str]) -> None:
@@ -85,14 +87,9 @@ class Ledger:
         return [(round, attempt) for round, attempt in left]
 
     def close_round(self, round: int, outcome: str, record: str) -> None:
-        """How the round ended, once and in order."""
-        closed = self._write(
-            "INSERT INTO rounds (round, outcome, record) SELECT ?1, ?2, ?3 "
-            "WHERE NOT EXISTS (SELECT 1 FROM rounds WHERE round >= ?1)",
-            (round, outcome, record),
-        )
-        if not closed:
-            raise RunError("run-round-closed", f"round {round} or a later one is closed already")
+        """How the round ended, once."""
+        if not self._write("INSERT OR IGNORE INTO rounds VALUES (?, ?, ?)", (round, outcome, record)):
+            raise RunError("run-round-closed", f"round {round} is closed already")
 
     def opened_but_not_closed(self) -> list[int]:
         """Rounds whose sum may have been seen and whose model never reached the disk."""
@@ -104,32 +101,30 @@ class Ledger:
 
     def next_attempt(self, round: int) -> int:
         """One above the highest attempt number this round has seen; the first is 1."""
-        return int(
-            self._read("SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE round = ?", (round,))[0][0]
-        )
+        return self._number("SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE round = ?", (round,))
 
     def next_round(self) -> int:
         """One above the highest round that is closed or opened; the first is 1."""
-        opened = "SELECT round FROM attempts WHERE state = 'opened'"
-        return int(
-            self._read(f"SELECT coalesce(max(round), 0) + 1 FROM ({opened} UNION SELECT round FROM rounds)")[
-                0
-            ][0]
+        return self._number(
+            "SELECT coalesce(max(round), 0) + 1 FROM "
+            "(SELECT round FROM rounds UNION SELECT round FROM attempts WHERE state = 'opened')"
         )
+
+    def last_closed(self) -> int:
+        """The highest closed round; 0 where there is none."""
+        return self._number("SELECT coalesce(max(round), 0) FROM rounds")
 
     def records(self) -> list[str]:
         """The record of every closed round, in order."""
         return [str(record) for (record,) in self._read("SELECT record FROM rounds ORDER BY round")]
-
-    def is_closed(self, round: int) -> bool:
-        return bool(self._read("SELECT 1 FROM rounds WHERE round = ?", (round,)))
 
     def close(self) -> None:
         self._connection.close()
 
     def _settle(self, round: int, attempt: int, state: str, survivors: str | None) -> None:
         settled = self._write(
-            "UPDATE attempts SET state = ?, survivors = ? WHERE round = ? AND attempt = ? AND state = 'reserved'",
+            "UPDATE attempts SET state = ?, survivors = ? "
+            "WHERE round = ? AND attempt = ? AND state = 'reserved'",
             (state, survivors, round, attempt),
         )
         if not settled:
@@ -146,6 +141,9 @@ class Ledger:
                 f"{self._path} cannot be written: {error}",
                 "free disk space, then start again",
             ) from None
+
+    def _number(self, statement: str, values: Any = ()) -> int:
+        return int(self._read(statement, values)[0][0])
 
     def _read(self, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
         try:

@@ -26,6 +26,8 @@ _F64 = struct.Struct("<d")
 
 
 def _bytes_of(value: Field) -> bytes | bytearray | memoryview:
+    if type(value) is bytes:
+        return value
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, int):
@@ -45,13 +47,8 @@ def encode(*fields: Field) -> bytes:
 
 
 def digest(label: str, *fields: Field) -> bytes:
-    """SHA-256 over the version, `label` and the fields; 32 bytes. Large fields are not copied."""
-    hasher = hashlib.sha256()
-    for value in (VERSION_LABEL, label, *fields):
-        content = _bytes_of(value)
-        hasher.update(_U64.pack(len(content)))
-        hasher.update(content)
-    return hasher.digest()
+    """SHA-256 over the version, `label` and the fields; 32 bytes."""
+    return hashlib.sha256(encode(VERSION_LABEL, label, *fields)).digest()
 
 
 def field(content: bytes | bytearray | memoryview) -> bytes:

@@ -43,8 +43,10 @@ __all__ = [
     "common_name",
     "day",
     "is_p256",
+    "is_signed",
     "key_fingerprint",
     "role_of",
+    "split_signed",
 ]
 
 Role = Literal["client", "server"]
@@ -132,8 +134,8 @@ class Authority:
         if not is_p256(key):
             raise _not_an_authority("its key is not on the curve P-256")
         der, subject = certificate.public_bytes(serialization.Encoding.DER), certificate.subject
-        split = _split(der)
-        if split is None or certificate.issuer != subject or not _signed(split, key):
+        split = split_signed(der)
+        if split is None or certificate.issuer != subject or not is_signed(split, key):
             raise _not_an_authority("it is not signed by its own key with ecdsa-with-SHA256")
         return cls(
             name=name,
@@ -171,10 +173,10 @@ class Authority:
                 `authority-expired`, `authority-not-yet-valid`.
         """
         der = bytes(certificate_der)
-        split = _split(der)
+        split = split_signed(der)
         if split is None:
             raise _malformed("not one DER certificate, or bytes are left over")
-        if not _signed(split, self.public_key):
+        if not is_signed(split, self.public_key):
             raise CredentialsError(
                 "certificate-foreign",
                 f"the certificate was not signed by the authority '{self.name}' "
@@ -243,8 +245,8 @@ def _element(data: bytes, start: int, tag: int) -> tuple[int, int] | None:
     return (content, end) if end <= len(data) else None
 
 
-def _split(der: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """A certificate's signed part, signature algorithm and signature (RFC 5280, 4.1), or None."""
+def split_signed(der: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Signed part, algorithm and signature of a certificate (RFC 5280, 4.1) or a request; None if not DER."""
     if len(der) > MAX_CERTIFICATE_BYTES:
         return None
     whole = _element(der, 0, 0x30)
@@ -258,7 +260,8 @@ def _split(der: bytes) -> tuple[bytes, bytes, bytes] | None:
     return der[whole[0] : body[1]], der[body[1] : algorithm[1]], der[signature[0] + 1 : signature[1]]
 
 
-def _signed(split: tuple[bytes, bytes, bytes], key: ec.EllipticCurvePublicKey) -> bool:
+def is_signed(split: tuple[bytes, bytes, bytes], key: ec.EllipticCurvePublicKey) -> bool:
+    """Whether `key` made the signature in what `split_signed` returned, with ecdsa-with-SHA256."""
     body, algorithm, signature = split
     if algorithm != _ECDSA_WITH_SHA256:
         return False

@@ -1,11 +1,12 @@
 """The models of a run: one safetensors file per kept round, whole or not there at all.
 
-`round-0007.safetensors` holds the weights, and in its header the round's record; `round-0007.state.safetensors`
-the server optimiser's state, if it has one. The weights are renamed into place last, so a round is complete
-exactly when that file is there. Kept are the first, the last three and every tenth.
+`round-0007.safetensors` holds the weights, and in its header the round's record;
+`round-0007.state.safetensors` the server optimiser's state, if it has one. The weights are renamed into place
+last, so a round is complete exactly when that file is there. Kept are the first, the last three and every
+tenth.
 
-Arrays go to the disk from where they lie, without a copy of the model: only an array that is not contiguous or
-not little-endian is copied, alone. (safetensors takes a pointer and a length and would otherwise write whatever
+Arrays go to the disk from where they lie, without a copy of the model: only an array that is not contiguous
+or not little-endian is copied. (safetensors takes a pointer and a length, and would otherwise write whatever
 lies behind the pointer.)
 """
 
@@ -33,15 +34,12 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 _COMPLETE = re.compile(r"round-([0-9]{4,})\.safetensors")
 _STATE = re.compile(r"round-([0-9]{4,})\.state\.safetensors")
 _RECORD = "secagg"  # the one key of our metadata: safetensors orders several as it likes
-_DTYPES = frozenset(
-    "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 complex64".split()
-)
 
 
 def save_arrays(path: Path, arrays: Arrays, record: Mapping[str, object]) -> None:
     """Writes named arrays and a record to `path`, atomically and durably.
 
-    RunError: `run-array` (a dtype or a name that a safetensors file cannot hold), `run-unwritable` (the disk).
+    RunError: `run-array` (a dtype or a name that a safetensors file cannot hold), `run-unwritable`.
     """
     plain = {name: _plain(name, array) for name, array in arrays.items()}
     try:
@@ -112,7 +110,7 @@ class Checkpoints:
             raise _damaged(path, error) from None
 
     def prune(self) -> None:
-        """Removes what is not to be kept; weights before state, so that no checkpoint ever lacks its state."""
+        """Removes what is not to be kept; weights before state, so that no checkpoint lacks its state."""
         rounds = self.rounds()
         gone = sorted(set(rounds) - kept_rounds(rounds))
         for round in gone:
@@ -137,9 +135,11 @@ def kept_rounds(rounds: Iterable[int]) -> set[int]:
 
 
 def _plain(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if array.dtype.name not in _DTYPES:
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:  # so not object, longdouble, complex128
         raise RunError(
-            "run-array", f"array {name!r} is {array.dtype.name}", f"one of: {', '.join(sorted(_DTYPES))}"
+            "run-array",
+            f"array {name!r} is {array.dtype.name}, which a safetensors file does not hold",
+            "booleans, integers and floats of at most 64 bits are fine",
         )
     if name == "__metadata__":
         raise RunError("run-array", "an array cannot be called '__metadata__'", "rename the parameter")
@@ -147,7 +147,9 @@ def _plain(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _rounds(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    return sorted(int(match[1]) for match in map(pattern.fullmatch, os.listdir(folder)) if match)
+    return sorted(
+        int(match[1]) for match in (pattern.fullmatch(path.name) for path in folder.iterdir()) if match
+    )
 
 
 def _damaged(path: Path, error: Exception) -> RunError:

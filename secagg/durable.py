@@ -1,8 +1,8 @@
 """Files that are whole or not there, and stay when the power goes.
 
-A file is written beside its place under a dot name, synced, renamed over its place, and the folder synced: who
-reads sees the old file or the new one. A line is appended in one write and synced; a crash can tear only the
-last, which `mend_lines` cuts off.
+A file is written beside its place under a dot name, synced, renamed over its place, and the folder synced:
+who reads sees the old file or the new one. A line is appended in one write and synced; a crash can tear only
+the last, which `mend_lines` cuts off.
 """
 
 from __future__ import annotations

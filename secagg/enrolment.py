@@ -22,7 +22,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
+from cryptography.x509.oid import NameOID
 
 from secagg.certificates import (
     ROLES,
@@ -32,8 +32,10 @@ from secagg.certificates import (
     check_name,
     common_name,
     is_p256,
+    is_signed,
     key_fingerprint,
     role_of,
+    split_signed,
 )
 from secagg.credentials import AUTHORITY, AUTHORITY_KEY, Credentials, key_to_pem
 from secagg.errors import CredentialsError
@@ -138,9 +140,8 @@ def read_request(pem: bytes) -> Requested:
         ) from None
     if not is_p256(key):
         raise CredentialsError("certificate-key", f"the key that '{name}' asks for is not on the curve P-256")
-    if request.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256 or not (
-        request.is_signature_valid
-    ):
+    split = split_signed(request.public_bytes(serialization.Encoding.DER))
+    if split is None or not is_signed(split, key):
         raise CredentialsError(
             "request-malformed",
             f"the request of '{name}' is not signed by the key it asks for with ecdsa-with-SHA256, "

@@ -2,13 +2,15 @@
 
 A plan comes from the server, and a client trusts no plan. Before it trains, its floor looks at the plan, and
 before it shares a key, at the roster. The defaults are safe: masks against a malicious server, three
-survivors or more. A floor is about what is asked; that the server then keeps to it is the protocol's business.
+survivors or more. A floor is about what is asked; that the server then keeps to it is the protocol's
+business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,10 +33,10 @@ def _sha256(text: str) -> str:
     return plain
 
 
-def _something(accepted: frozenset[str]) -> frozenset[str]:
+def _something(accepted: Set[str]) -> frozenset[str]:
     if not accepted:
         raise ValueError("is empty, which accepts nothing at all")
-    return accepted
+    return frozenset(accepted)
 
 
 Digest = Annotated[str, AfterValidator(_sha256)]
@@ -54,11 +56,11 @@ class Floor(Section):
     plan_digest     the only plan accepted (hex); None: any
     """
 
-    protections: Annotated[frozenset[Literal["masks", "none"]], *Some] = frozenset({"masks"})
-    adversary: Annotated[frozenset[Literal["malicious", "semi-honest"]], *Some] = frozenset({"malicious"})
+    protections: Annotated[Set[Literal["masks", "none"]], *Some] = frozenset({"masks"})
+    adversary: Annotated[Set[Literal["malicious", "semi-honest"]], *Some] = frozenset({"malicious"})
     min_survivors: Annotated[int, Field(ge=2)] = 3
     min_colluders: Annotated[int, Field(ge=0)] = 0
-    members: Annotated[frozenset[Digest], *Some] | None = None
+    members: Annotated[Set[Digest], *Some] | None = None
     plan_digest: Digest | None = None
 
     @classmethod
@@ -68,7 +70,7 @@ class Floor(Section):
         return cls.model_validate(parse_toml(read_text(path), source), context={"source": source})
 
     def check_plan(self, plan: Plan) -> None:
-        """Raises one `FloorError` that says all this floor refuses in the plan, with the code of the first."""
+        """One `FloorError` that says all this floor refuses in the plan, with the code of the first."""
         refused = list(self._refusals(plan))
         if refused:
             raise FloorError(
@@ -123,5 +125,5 @@ def _no_cross_problems(floor: Floor, parsed: Parsed) -> Iterator[Problem]:  # no
     return iter(())
 
 
-def _listed(accepted: frozenset[str]) -> str:
+def _listed(accepted: Set[str]) -> str:
     return " or ".join(f'"{kind}"' for kind in sorted(accepted))

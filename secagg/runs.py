@@ -10,10 +10,10 @@
         lock             held while a server uses the run
 
 A round is closed by one rename, that of its weights into `checkpoints/`; its record travels in that file's
-header, so what follows (ledger row, metrics line, pruning) is redone on opening if a crash came between. A round
-that failed is closed by its ledger row. A round that was opened and then lost in a crash is closed on opening
-with the outcome `lost`: its sum may have been seen, so it is never tried again. The directory never holds
-a client's update: those exist only masked and in memory.
+header, so what follows (ledger row, metrics line, pruning) is redone on opening if a crash came between. A
+round that failed is closed by its ledger row. A round that was opened and then lost in a crash is closed on
+opening with the outcome `lost`: its sum may have been seen, so it is never tried again. The directory never
+holds a client's update: those exist only masked and in memory.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -63,11 +64,10 @@ class _About:
 
     @classmethod
     def read(cls, path: Path) -> _About:
-        if not (path / "run.json").is_file():
-            raise RunError("run-missing", f"{path} holds no run", "a run directory has a run.json")
         try:
             about = cls(**json.loads((path / "run.json").read_bytes()))
-            if len(bytes.fromhex(about.id)) == 16 and bytes.fromhex(about.plan_digest):
+            whole = len(bytes.fromhex(about.id)) == 16 and len(bytes.fromhex(about.plan_digest)) == 32
+            if whole and about.name and datetime.fromisoformat(about.created):
                 return about
         except (OSError, ValueError, TypeError):
             pass
@@ -75,12 +75,25 @@ class _About:
             "run-damaged", f"{path / 'run.json'} is not what this library wrote", "start with --fresh"
         )
 
+    def check(self, path: Path, plan: Plan) -> None:
+        """That it can go on, under this plan."""
+        if bytes.fromhex(self.plan_digest) != plan.digest:
+            raise RunError("run-other-plan", f"{path} was started with another plan", "start with --fresh")
+        if self.wire_version != WIRE_VERSION:
+            raise RunError(
+                "run-other-version",
+                f"{path} speaks wire version {self.wire_version}, and this is {WIRE_VERSION}",
+                "finish it with the version of secagg that began it",
+            )
+        if self.finished is not None:
+            raise RunError("run-finished", f"{path} finished at {self.finished}", "start with --fresh")
+
     def write(self, path: Path) -> None:
         write_whole(path / "run.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
 class Run:
-    """One run's directory, locked while open. Made by `create`, `open` or `resume_or_create`; one thread's."""
+    """One run's directory, locked while open. Made by `create`, `open` or `resume_or_create`."""
 
     def __init__(self, path: Path, about: _About, resources: ExitStack, ledger: Ledger, clock: Clock) -> None:
         self.path = path
@@ -109,7 +122,7 @@ class Run:
             created=_timestamp(now),
             finished=None,
         )
-        with ExitStack() as unmade:
+        with _writing(path), ExitStack() as unmade:
             unmade.callback(shutil.rmtree, path, ignore_errors=True)
             resources = unmade.enter_context(_locked(path))
             ledger = Ledger(path / "ledger.sqlite")
@@ -131,19 +144,16 @@ class Run:
         RunError: run-missing, run-damaged, run-other-plan, run-other-version, run-finished, run-locked.
         """
         path = Path(path)
-        about = _About.read(path)
-        if bytes.fromhex(about.plan_digest) != plan.digest:
-            raise RunError("run-other-plan", f"{path} was started with another plan", "start with --fresh")
-        if about.wire_version != WIRE_VERSION:
-            raise RunError(
-                "run-other-version",
-                f"{path} speaks version {about.wire_version} of the wire protocol, and this is {WIRE_VERSION}",
-                "finish it with the version of secagg that began it",
-            )
-        if about.finished is not None:
-            raise RunError("run-finished", f"{path} finished at {about.finished}", "start with --fresh")
-        with ExitStack() as unopened:
+        if not (path / "run.json").is_file():
+            raise RunError("run-missing", f"{path} holds no run", "a run directory has a run.json")
+        with _writing(path), ExitStack() as unopened:
             resources = unopened.enter_context(_locked(path))
+            about = _About.read(path)
+            about.check(path, plan)
+            if not (path / "ledger.sqlite").is_file():
+                raise RunError(
+                    "run-damaged", f"{path} has lost its ledger.sqlite", "restore it from a backup"
+                )
             ledger = Ledger(path / "ledger.sqlite")
             resources.callback(ledger.close)
             run = cls(path, about, resources, ledger, clock)
@@ -186,6 +196,10 @@ class Run:
         """What metrics.jsonl says, a dict per closed round."""
         return [json.loads(record) for record in self._ledger.records()]
 
+    def latest_checkpoint(self) -> Path:
+        """The safetensors file with the current weights."""
+        return self._checkpoints.path(self._last_round())
+
     def checkpoint_path(self, round: int) -> Path:
         """The safetensors file with the weights after this round (0: initial); there if it was kept."""
         return self._checkpoints.path(round)
@@ -213,31 +227,32 @@ class Run:
     def close_round(
         self, round: int, weights: Arrays, state: Arrays, metrics: Mapping[str, object] | None = None
     ) -> None:
-        """The round is aggregated: its model, its record, and pruning, so that a crash leaves all or nothing."""
+        """The round is aggregated: its model and its record are kept, both or, after a crash, neither."""
         record = self._record(round, "aggregated", metrics=_jsonable(metrics or {}))
-        if round < 1 or self._ledger.is_closed(round) or round <= self._last_round():
-            raise RunError("run-round-closed", f"round {round} is closed already")
+        self._refuse_closed(round)
         self._checkpoints.save(round, weights, state, record)
         self._close(round, record)
         self._checkpoints.prune()
 
     def fail_round(self, round: int, reason_code: str, metrics: Mapping[str, object] | None = None) -> None:
         """The round is over without a sum: the model stays, and the round is not tried again."""
+        record = self._record(round, "failed", reason=reason_code, metrics=_jsonable(metrics or {}))
+        self._refuse_closed(round)
         self._ledger.abandon_reserved()
-        self._close(
-            round, self._record(round, "failed", reason=reason_code, metrics=_jsonable(metrics or {}))
-        )
+        self._close(round, record)
 
     def log(self, event: str, **fields: object) -> None:
         """One line of log.jsonl. What goes in must be fit for anybody to read."""
         line = {"time": _timestamp(self._clock()), "event": event, **_jsonable(fields)}
-        append_line(self.path / "log.jsonl", json.dumps(line), sync=False)
+        with _writing(self.path):
+            append_line(self.path / "log.jsonl", json.dumps(line), sync=False)
 
     def finish(self) -> None:
         """The run is over; it will not be resumed."""
         self._about = replace(self._about, finished=_timestamp(self._clock()))
         self.log("run-finished")
-        self._about.write(self.path)
+        with _writing(self.path):
+            self._about.write(self.path)
 
     def close(self) -> None:
         """Lets go of the directory, finished or not."""
@@ -266,7 +281,12 @@ class Run:
     def _close(self, round: int, record: Mapping[str, object]) -> None:
         line = json.dumps(record)
         self._ledger.close_round(round, str(record["outcome"]), line)
-        append_line(self.path / "metrics.jsonl", line)
+        with _writing(self.path):
+            append_line(self.path / "metrics.jsonl", line)
+
+    def _refuse_closed(self, round: int) -> None:
+        if round <= self._ledger.last_closed():
+            raise RunError("run-round-closed", f"round {round} or a later one is closed already")
 
     def _recover(self) -> None:
         """Finishes what a crash interrupted. Safe to be interrupted itself."""
@@ -274,9 +294,8 @@ class Run:
         self._checkpoints.sweep()
         mend_lines(self.path / "log.jsonl")
         last = self._last_round()
-        if last > 0 and not self._ledger.is_closed(last):
-            record = self._checkpoints.record(last)
-            self._ledger.close_round(last, "aggregated", json.dumps(record))
+        if last > self._ledger.last_closed():
+            self._ledger.close_round(last, "aggregated", json.dumps(self._checkpoints.record(last)))
         for round, attempt in self._ledger.abandon_reserved():
             self.log("attempt-abandoned", round=round, attempt=attempt, reason="restart")
         for round in self._ledger.opened_but_not_closed():
@@ -290,16 +309,15 @@ class Run:
 
 
 def _new_folder(root: Path, name: str) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
-        try:
-            (root / f"{name}{suffix}").mkdir()
-        except FileExistsError:
-            continue
-        return root / f"{name}{suffix}"
-    raise RunError(
-        "run-exists", f"{root / name} and a thousand beside it exist already", "use another folder"
-    )
+    """A folder of this name, or with -2, -3, ... where two runs begin in the same second."""
+    with _writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = root / (name if number == 1 else f"{name}-{number}")
+            with suppress(FileExistsError):
+                path.mkdir()
+                break
+    return path
 
 
 def _newest_unfinished(root: Path, plan: Plan) -> Path | None:
@@ -330,6 +348,18 @@ def _locked(path: Path) -> ExitStack:
     return resources
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            "run-unwritable",
+            f"{path} cannot be written: {error.strerror}",
+            "see to the disk, then start again",
+        ) from None
+
+
 def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -348,5 +378,7 @@ def _jsonable(value: Any) -> Any:
         case list() | tuple():
             return [_jsonable(item) for item in value]
     raise RunError(
-        "run-record", f"a {type(value).__name__} cannot be written down", "numbers, strings, lists, dicts"
+        "run-record",
+        f"a {type(value).__name__} cannot be written down",
+        "numbers, strings, lists and dicts can",
     )

@@ -226,6 +226,7 @@ def test_a_bad_name_is_refused_in_a_certificate_and_in_a_request(name):
         assert caught.value.code == "certificate-name"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_a_name_is_accepted_exactly_when_it_is_plain(name):
     plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -258,6 +259,7 @@ def test_every_truncation_is_malformed():
     assert {refused(der[:length]) for length in range(len(der))} == {"certificate-malformed"}
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40))
 def test_trailing_bytes_are_malformed(extra):
     assert refused(CLIENT.certificate_der + extra) == "certificate-malformed"
@@ -303,6 +305,7 @@ def test_no_altered_certificate_is_accepted_and_none_raises_anything_else(data):
     assert refused(der, role=None) in {"certificate-foreign", "certificate-malformed"}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_random_bytes_are_never_a_certificate(junk):
     assert refused(junk) == "certificate-malformed"
@@ -336,6 +339,7 @@ def test_a_signature_holds_for_its_message_and_its_signer_only():
     assert not SERVER.identity.verify(signature, b"message")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_a_malformed_signature_is_false_and_no_exception(signature):
     assert CLIENT.identity.verify(signature, b"message") is False

@@ -98,6 +98,7 @@ class MaskingClient:
         self._roster: Roster | None = None
         self._position = -1
         self._shown: frozenset[int] = frozenset()
+        self._incoming: dict[int, Secret] = {}
         self._held: dict[int, _HeldShares] = {}
         self._survivors: bytes | None = None
 
@@ -138,8 +139,9 @@ class MaskingClient:
         self._cache.forget()
 
     def _erase(self) -> None:
-        for secret in (self._channel.private, self._mask.private, self._seed):
+        for secret in (self._channel.private, self._mask.private, self._seed, *self._incoming.values()):
             secret.erase()
+        self._incoming.clear()
         self._held.clear()
         self._vector = None
 
@@ -221,8 +223,10 @@ class MaskingClient:
     ) -> Envelope:
         member, context = roster.members[holder], roster.context
         channel_pk = member.advertisement.channel_pk
-        key = keys.channel_key(
-            agreement.shared(channel_pk), self._id, member.id, self._channel.public, channel_pk, context
+        shared = agreement.shared(channel_pk)
+        key = keys.channel_key(shared, self._id, member.id, self._channel.public, channel_pk, context)
+        self._incoming[holder] = Secret(
+            keys.channel_key(shared, member.id, self._id, channel_pk, self._channel.public, context)
         )
         nonce = self._random(_NONCE)
         ciphertext = nonce + AESGCM(key).encrypt(nonce, seed_share + key_share, None)
@@ -240,10 +244,9 @@ class MaskingClient:
         self._shown = frozenset(owner for owner, _ in request.envelopes)
         if not self._shown <= mine:
             raise ServerFault("share-owner", "shares of a client that is no neighbour of this one")
-        agreement = Agreement(self._channel.private)
         failed = []
         for owner, envelope in request.envelopes:
-            held = self._unseal(roster, agreement, owner, envelope)
+            held = self._unseal(roster, owner, envelope)
             if held is None:
                 failed.append(owner)
             else:
@@ -255,21 +258,15 @@ class MaskingClient:
             )
         return self._masked(roster, MaskReply(tuple(failed), b"").head())
 
-    def _unseal(
-        self, roster: Roster, agreement: Agreement, owner: int, envelope: Envelope
-    ) -> _HeldShares | None:
+    def _unseal(self, roster: Roster, owner: int, envelope: Envelope) -> _HeldShares | None:
         """The shares in an envelope; None when it does not open, or is not what its owner signed."""
         member, context = roster.members[owner], roster.context
         message = signed("shares", member.id, context, self._id, envelope.seed_digest, envelope.key_digest)
         if not member.identity.verify(envelope.signature, message):
             return None
-        channel_pk = member.advertisement.channel_pk
-        key = keys.channel_key(
-            agreement.shared(channel_pk), member.id, self._id, channel_pk, self._channel.public, context
-        )
         sealed = envelope.ciphertext
         try:
-            opened = AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
+            opened = AESGCM(self._incoming[owner].reveal()).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
         except (InvalidTag, ValueError):
             return None
         if len(opened) != 2 * SHARE_BYTES:

@@ -12,7 +12,7 @@ What this is not: a decision about who may upload when (`secagg.transport.slots`
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +24,12 @@ from secagg.frames import Finished, Rejected, Reply, Request, TaskFrame
 from secagg.transport.envelopes import CHUNK, INLINE, Announced, Chunk, Offer, Question, Sender, Unit
 from secagg.transport.frames import decode, encode, encode_chunk
 
-__all__ = ["Assembly", "Body", "body_messages", "messages"]
+__all__ = ["Assembly", "Body", "body_messages", "check", "messages"]
 
 Body = bytes | bytearray | memoryview | Path
 
 
-def messages(unit: Unit) -> Iterator[bytes]:
+def messages(unit: Unit) -> Generator[bytes]:
     """All messages of one frame: itself, and its body's chunks if it has a long one.
 
     Raises TransportError `weights-unreadable` when a body is a file that cannot be read or that changes.
@@ -46,6 +46,17 @@ def messages(unit: Unit) -> Iterator[bytes]:
             yield encode(replace(unit, weights=body.read_bytes()))
         else:
             yield encode(unit)
+
+
+def check(unit: Unit) -> None:
+    """Raises what `messages` would raise for anything but the body: known before it is queued."""
+    match unit:
+        case TaskFrame() | Request() | Finished():
+            encode(Announced(unit, 0))
+        case Reply():
+            encode(replace(unit, body=b""))
+        case _:
+            encode(unit)
 
 
 def body_messages(body: bytes | bytearray | memoryview) -> Iterator[bytes]:

@@ -20,7 +20,6 @@ from secagg.errors import TransportError
 from secagg.frames import (
     WIRE_VERSION,
     Finished,
-    Frame,
     Hello,
     Ready,
     Refusal,

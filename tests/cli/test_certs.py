@@ -140,7 +140,7 @@ def test_certificates_may_be_written_elsewhere_and_folders_chosen(here):
     run("init", "--folder", "safe")
     run("request", "h1", "--role", "client", "--folder", "mine")
     run("issue", "mine/request.pem", "--authority", "safe", "--out", "post")
-    assert sorted(os.listdir(here / "post")) == ["authority.pem", "certificate.pem"]
+    assert sorted(path.name for path in (here / "post").iterdir()) == ["authority.pem", "certificate.pem"]
 
 
 def test_keys_are_made_for_their_owner_alone_under_any_umask(here):
@@ -157,7 +157,7 @@ def test_keys_are_made_for_their_owner_alone_under_any_umask(here):
 @pytest.mark.parametrize("name", ["../evil", "a b", ".hidden", "a/b", "x" * 65])
 def test_a_bad_name_makes_nothing(here, name):
     assert refused("request", name, "--role", "client") == "certificate-name"
-    assert os.listdir(here) == []
+    assert list(here.iterdir()) == []
 
 
 def test_what_is_missing_is_named():

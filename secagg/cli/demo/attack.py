@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from secagg.cli.demo.digits import SHADES
 from secagg.encoding.ring import centred
 from secagg.errors import EncodingError, RunError
 
-__all__ = ["Recovery", "analytic_attack", "arrays_of", "compare"]
+__all__ = ["Recovery", "analytic_attack", "arrays_of", "chance", "compare"]
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -71,10 +72,14 @@ def arrays_of(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
-    """What an attack returned, clamped to the pixels' range [0, 1], and how near it is to the example."""
+    """What an attack returned, clamped to the pixels' range [0, 1], and how near it is to the example.
+
+    mse: over the pixels. right: the share of pixels whose nearest shade of the data's is the true one.
+    """
 
     image: npt.NDArray[np.float64]
     mse: float
+    right: float
 
     @property
     def psnr(self) -> float:
@@ -85,4 +90,15 @@ class Recovery:
 def compare(returned: Array, example: Array) -> Recovery:
     """Scores what an attack returned against the example, both of shape (pixels,)."""
     image = np.clip(returned.astype(np.float64), 0, 1)
-    return Recovery(image, float(np.square(image - example.astype(np.float64)).mean()))
+    away = np.abs(image - example.astype(np.float64))
+    return Recovery(image, float(np.square(away).mean()), float((away < 0.5 / SHADES).mean()))
+
+
+def chance(example: Array) -> Recovery:
+    """What a plain square scores without any update, each figure with the shade that is best for it.
+
+    The mean shade has the smallest MSE; the commonest, which is paper, is right most often.
+    """
+    mean = compare(np.full(example.shape, example.mean()), example)
+    commonest = np.bincount(np.rint(example * SHADES).astype(np.int64)).argmax() / SHADES
+    return replace(mean, right=compare(np.full(example.shape, commonest), example).right)

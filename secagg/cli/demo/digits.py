@@ -10,6 +10,7 @@ for. This is not a data loader for users; theirs is whatever their train functio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,16 +21,29 @@ import numpy.typing as npt
 
 from secagg.errors import MissingExtraError, RunError
 
-__all__ = ["CLASSES", "MINIMUM", "PIXELS", "SIDE", "Digits", "Examples", "clients", "digits", "split"]
+__all__ = [
+    "CLASSES",
+    "MINIMUM",
+    "PIXELS",
+    "SHADES",
+    "SIDE",
+    "Digits",
+    "Examples",
+    "clients",
+    "digits",
+    "split",
+]
 
 SIDE: Final = 8
 PIXELS: Final = SIDE * SIDE
 CLASSES: Final = 10
+SHADES: Final = 16
+"""A pixel of the data is a multiple of 1 / SHADES, from 0 (paper) to 1 (ink)."""
+
 MINIMUM: Final = 20
 """The fewest examples a client has; an update from less would be mostly noise."""
 
 _TEST_EVERY: Final = 4  # one image in four of each class is held out
-_BRIGHTEST: Final = 16.0  # the data's own scale: 0 (paper) to 16 (ink)
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
@@ -73,7 +87,7 @@ def digits() -> Digits:
     except ImportError as missing:
         raise MissingExtraError("scikit-learn", "demo") from missing
     images, labels = load_digits(return_X_y=True)
-    every = Examples((images / _BRIGHTEST).astype(np.float32), labels.astype(np.int64))
+    every = Examples((images / SHADES).astype(np.float32), labels.astype(np.int64))
     every.images.flags.writeable = every.labels.flags.writeable = False
     held_out = np.zeros(len(every), dtype=bool)
     for digit in range(CLASSES):
@@ -99,9 +113,11 @@ def split(
             f"{count} clients with at least {minimum} examples each do not fit {len(labels)} examples",
             "fewer clients, or a smaller minimum",
         )
-    if not alpha > 0:
+    if not 0 < alpha < math.inf:
         raise RunError(
-            "split-alpha", f"alpha must be above 0 and is {alpha}", "0.1 is a strong skew, 100 is hardly any"
+            "split-alpha",
+            f"alpha must be a number above 0 and is {alpha}",
+            "0.1 is a strong skew, 100 is hardly any",
         )
     owner = np.empty(len(labels), dtype=np.intp)
     for label in np.unique(labels):

@@ -1,10 +1,11 @@
 """The demo's one experiment: who takes part, how they train, and what they are compared with.
 
-The figures below were searched for once, on NumPy alone, over 20 seeds (init, shares and mini-batches all
-redrawn): local epochs 2 and 5, learning rates 0.02 to 0.1, batches of 16 and 32, clip norms 1 to 8, alpha 0.2
-and 0.3, 15 and 20 rounds. With the ones chosen, federated averaging ends 0.55 points below the pooled model
-(the worst seed 1.54) and 27 points above the average client alone (the closest seed 19.6). Clip norms below 2
-cost accuracy, because they bind in most rounds; above 4 nothing more is gained.
+The figures below were searched for in plain NumPy: local epochs 2 and 5, learning rates 0.02 to 0.1,
+batches of 16 and 32, clip norms 1 to 8, alpha 0.2 and 0.3, 15 and 20 rounds. With the ones chosen,
+encoded as in a run, over 20 seeds (init, shares and mini-batches all redrawn), the pooled model has 96.3
+% of the test set right, federated averaging 95.7 %, the average client alone 68.5 %. The gap to the
+pooled model is 0.6 points in the mean and 1.3 at the worst seed; the lead over the client alone is 19
+points or more. A clip norm of 1 binds in most rounds and doubles the gap; above 4 nothing more is gained.
 
 `benchmarks/federated_digits.py` measures the claim over the real protocol.
 """

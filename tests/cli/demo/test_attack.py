@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secagg.cli.demo import network
-from secagg.cli.demo.attack import analytic_attack, arrays_of, compare
+from secagg.cli.demo.attack import analytic_attack, arrays_of, chance, compare
 from secagg.cli.demo.digits import digits
 from secagg.errors import EncodingError, RunError
 from tests.cli.demo.victim import victim
@@ -44,7 +44,7 @@ def test_the_encoded_update_gives_the_example_back_to_about_the_rounding_precisi
     largest = np.abs(slopes["hidden.bias"]).max()
     recovery = compare(analytic_attack(slopes), target.example)
     assert recovery.mse < 4 / largest**2  # numerator and denominator are each off by less than one step
-    assert recovery.mse < 1e-7 and recovery.psnr > 70
+    assert recovery.mse < 1e-7 and recovery.psnr > 70 and recovery.right == 1
 
 
 def test_a_clip_norm_that_binds_costs_the_attack_precision_and_nothing_else() -> None:
@@ -54,10 +54,11 @@ def test_a_clip_norm_that_binds_costs_the_attack_precision_and_nothing_else() ->
 
 
 @pytest.mark.parametrize("mask", range(20))
-def test_the_masked_vector_gives_no_more_than_a_plain_grey(mask: int) -> None:
+def test_the_masked_vector_gives_no_more_than_a_plain_square(mask: int) -> None:
     target = victim(mask=mask)
     recovery = compare(analytic_attack(arrays_of(target.masked, target.bits, target.layout)), target.example)
-    assert recovery.mse > target.example.var()
+    blind = chance(target.example)
+    assert recovery.mse > blind.mse and recovery.right < blind.right
 
 
 def test_a_row_whose_relu_is_dead_is_never_chosen() -> None:
@@ -92,8 +93,18 @@ def test_a_vector_shorter_than_its_layout_is_refused() -> None:
     assert caught.value.code == "vector-length"
 
 
-def test_a_perfect_recovery_has_no_noise() -> None:
+def test_the_score_of_a_recovery() -> None:
     image = np.linspace(0, 1, 64)
-    assert compare(image, image).psnr == math.inf
+    assert compare(image, image).psnr == math.inf and compare(image, image).right == 1
+    assert compare(np.array([0.03, 0.04, 1.0, 0.5]), np.array([0.0, 0.0, 0.95, 0.5])).right == 0.5
     assert compare(image + 0.5, np.full(64, 0.5)).image.max() == 1
     assert compare(np.full(64, 0.1), np.zeros(64)).psnr == pytest.approx(20)
+
+
+def test_chance_is_the_best_plain_square_for_each_figure() -> None:
+    example = np.array([0.0, 0.0, 0.0, 0.5, 0.625, 1.0])
+    blind = chance(example)
+    assert blind.right == 0.5 and blind.mse == pytest.approx(example.var())
+    for shade in np.arange(17) / 16:
+        plain = compare(np.full(6, shade), example)
+        assert plain.mse >= blind.mse and plain.right <= blind.right

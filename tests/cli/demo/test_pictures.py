@@ -57,7 +57,8 @@ def test_the_attack_prints_its_score_beside_chance(target: Victim) -> None:
     attack = pictures(target)[2]
     assert attack.figures["update_mse"] < 1e-8 < attack.figures["chance_mse"] < attack.figures["masked_mse"]
     assert attack.figures["chance_mse"] == pytest.approx(float(target.example.var()), rel=1e-5)
-    assert "worse than a plain grey square" in attack.sentence
+    assert attack.figures["update_right_fraction"] == 1 and "64 of 64 pixels" in words(attack)
+    assert "worse than a plain square" in attack.sentence
     assert {"The example", "Bare update", "Masked update"} <= set(words(attack))
 
 

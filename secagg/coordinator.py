@@ -1,0 +1,318 @@
+"""The server's side of a run: which rounds, with whom, and what becomes of their sum. No sockets.
+
+A round: select those who wait, let them train, take whoever finished as the cohort, run the protection's
+session over a `Link`, decode the sum, move the model, write it down. An attempt that fails while nothing can
+have been opened is tried again with whoever is left, under fresh keys and over the same vectors; after that
+the round is over, and the next one trains again.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from secagg.aggregation import Aggregate, State, checked, fedavg, fedavgm
+from secagg.credentials import Authority, Identity
+from secagg.encoding.codec import CLIPPED_FRACTION, Decoded
+from secagg.errors import ClientFault, ProtocolError, RunError, SecaggError
+from secagg.frames import Finished, Frame, Ready, Refusal, Reply, Request, RoundClosed, TaskFrame
+from secagg.plan import Plan
+from secagg.protections import Assignment, least_cohort
+from secagg.runs import Run
+from secagg.session import ServerSession, Sum
+from secagg.update import Evaluate
+from secagg.weights import Weights
+
+__all__ = ["Coordinator", "Link", "NotEnoughClients", "RoundReport"]
+
+_log = logging.getLogger("secagg.server")
+
+MAX_ATTEMPTS: Final = 3
+_SMALL_REPLY: Final = 1024
+
+
+class Link(Protocol):
+    """What carries frames to clients and back: gRPC, or a simulation's own memory."""
+
+    @property
+    def slots(self) -> int:
+        """How many uploads it takes at a time."""
+
+    def wait(self, count: int, seconds: float) -> tuple[str, ...]:
+        """The idle clients: as soon as there are `count`, else after `seconds` whoever is there."""
+
+    def exchange(
+        self, frames: Mapping[str, Frame], *, seconds: float, limit: int
+    ) -> Iterator[tuple[str, Frame]]:
+        """Each client's frame sent, one answer of each as it comes, until all answered, left or are late."""
+
+    def send(self, frames: Mapping[str, Frame]) -> None:
+        """One way."""
+
+    def finish(self, frame: Finished) -> None:
+        """The last frame, to every client that is or comes back."""
+
+    def dismiss(self, client: str, error: SecaggError) -> None:
+        """Tells a client why, and ends its stream."""
+
+
+class NotEnoughClients(RunError):
+    """Too few clients came before the join deadline; the same command goes on later."""
+
+    exit_code = 75
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What anyone may know of a finished round. `code`: "" when the model moved, else why it did not.
+
+    metrics: the clients', averaged inside the sum. evaluation: the server's own. survivors: in the sum.
+    """
+
+    round: int
+    rounds: int
+    code: str
+    attempts: int
+    cohort: int
+    survivors: int
+    metrics: Mapping[str, float]
+    evaluation: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the protocol left of a round: a decoded sum, or a code that says why there is none."""
+
+    code: str
+    attempts: int
+    cohort: int
+    survivors: int
+    decoded: Decoded | None
+
+
+class Coordinator:
+    """Drives the rounds of `run`. Made anew after a crash, it goes on after the last round in the directory.
+
+    weights, state: the model and the optimiser's state to go on from. authority: who enrolled the clients
+    (None only without masks). aggregate: in place of the plan's method.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        link: Link,
+        weights: Weights,
+        state: State | None = None,
+        *,
+        authority: Authority | None,
+        aggregate: Aggregate | None = None,
+        evaluate: Evaluate | None = None,
+        protected: bool = True,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.weights = weights
+        self._state = state or {}
+        self._plan = plan
+        self._run = run
+        self._link = link
+        self._authority = authority
+        self._aggregate = checked(aggregate or _method(plan))
+        self._evaluate = evaluate
+        self._protected = protected
+        self._clock = clock
+        self._excluded: set[str] = set()
+        self._first = True
+        self._clipped_rounds = 0
+
+    def rounds(self) -> Iterator[RoundReport]:
+        """Plays every round that is left, one at a time, then sends the final model home.
+
+        Raises NotEnoughClients, and RunError from the aggregation.
+        """
+        for number in range(self._run.next_round(), self._plan.run.rounds + 1):
+            yield self._round(number)
+        self._link.finish(Finished(self._plan.run.rounds, self._run.latest_checkpoint()))
+        self._run.finish()
+
+    # -- one round ------------------------------------------------------------------------------------
+
+    def _round(self, number: int) -> RoundReport:
+        chosen = self._select()
+        self._run.log("round-started", round=number, clients=chosen)
+        ready = self._train(number, chosen)
+        outcome = self._protocol(number, ready)
+        report = self._close(number, outcome)
+        self._link.send(dict.fromkeys(chosen, RoundClosed(number, outcome.decoded is not None)))
+        self._first = False
+        return report
+
+    def _select(self) -> list[str]:
+        """Those who train: all who wait, or as many as the plan admits, drawn fairly.
+
+        The first round waits for a full cohort; later ones start as soon as enough are there.
+        """
+        cohort, least = self._plan.cohort, least_cohort(self._plan)
+        wanted = cohort.max_clients if self._first else least
+        waiting = sorted(set(self._link.wait(wanted, cohort.join_deadline)) - self._excluded)
+        if len(waiting) < least:
+            raise NotEnoughClients(
+                "not-enough-clients",
+                f"{len(waiting)} clients are here, and a round needs {least}",
+                "the same command goes on from here once more clients can reach the server",
+            )
+        if len(waiting) <= cohort.max_clients:
+            return waiting
+        return sorted(secrets.SystemRandom().sample(waiting, cohort.max_clients))
+
+    def _train(self, number: int, chosen: Sequence[str]) -> set[str]:
+        """Who finished training in time: the cohort of the protocol."""
+        model = self._run.latest_checkpoint()
+        seconds = self._plan.cohort.train_deadline
+        task = TaskFrame(number, self._plan.run.rounds, seconds, model)
+        transfer = model.stat().st_size * len(chosen) / self._plan.cohort.min_rate
+        ready: set[str] = set()
+        answered: set[str] = set()
+        for client, frame in self._link.exchange(
+            dict.fromkeys(chosen, task), seconds=seconds + transfer, limit=_SMALL_REPLY
+        ):
+            answered.add(client)
+            if isinstance(frame, Ready):
+                ready.add(client)
+            elif isinstance(frame, Refusal):
+                self._note("refused", number, 0, "train", client, frame.code)
+        self._note_late(number, 0, "train", set(chosen) - answered)
+        return ready
+
+    def _protocol(self, number: int, ready: set[str]) -> _Outcome:
+        """As many attempts as it takes and is allowed. What a session holds is gone when this returns."""
+        assignment = Assignment.of(self._plan, self.weights, self._run.id, number, self._protected)
+        attempts, cohort, code = 0, len(ready), "too-few-trained"
+        while len(ready) >= least_cohort(self._plan) and attempts < MAX_ATTEMPTS:
+            attempts += 1
+            cohort = len(ready)
+            attempt = self._run.next_attempt(number)
+            self._run.reserve(number, attempt, sorted(ready))
+            session = assignment.server_session(
+                attempt, sorted(ready), self._authority, self._admits, self._clock()
+            )
+            try:
+                opened = self._attempt(session, number, attempt, ready)
+                decoded = assignment.codec.decode(opened.vector)
+                return _Outcome("", attempts, cohort, len(opened.survivors), decoded)
+            except ProtocolError as error:
+                code = error.code
+                _log.warning("round %d, attempt %d opened nothing: %s", number, attempt, error)
+                self._run.log("attempt-failed", round=number, attempt=attempt, code=code)
+                if not session.retryable:
+                    break
+                self._run.abandoned(number, attempt)
+        return _Outcome(code, attempts, cohort, 0, None)
+
+    def _attempt(self, session: ServerSession, number: int, attempt: int, ready: set[str]) -> Sum:
+        """Plays the session to its end. `ready` loses whoever is not there any more or broke the rules."""
+        cohort = self._plan.cohort
+        while stage := session.stage:
+            bodies = session.requests()
+            if session.opens:
+                self._run.opened(number, attempt, sorted(bodies))
+            traffic = sum(map(len, bodies.values())) + session.reply_limit * len(bodies)
+            frames = {client: Request(number, attempt, stage, body) for client, body in bodies.items()}
+            answered: set[str] = set()
+            for client, frame in self._link.exchange(
+                frames, seconds=cohort.stage_deadline + traffic / cohort.min_rate, limit=session.reply_limit
+            ):
+                answered.add(client)
+                if isinstance(frame, Reply):
+                    self._receive(session, number, client, frame)
+                elif isinstance(frame, Refusal):
+                    self._note("refused", number, attempt, stage, client, frame.code)
+                    ready.discard(client)
+                del frame  # an upload may be a third of a gigabyte
+            late = frames.keys() - answered
+            self._note_late(number, attempt, stage, late)
+            ready -= late
+            try:
+                session.advance()
+            finally:
+                self._exclude(session.faults, number, attempt, stage)
+                ready -= self._excluded
+        return session.sum()
+
+    def _receive(self, session: ServerSession, number: int, client: str, frame: Reply) -> None:
+        try:
+            session.receive(client, frame.body)
+        except ClientFault as fault:
+            _log.warning("round %d, stage %s: %s", number, frame.stage, fault)
+
+    # -- its end --------------------------------------------------------------------------------------
+
+    def _close(self, number: int, outcome: _Outcome) -> RoundReport:
+        decoded, code = outcome.decoded, outcome.code
+        metrics: Mapping[str, float] = {} if decoded is None else decoded.metrics
+        evaluation: Mapping[str, float] = {}
+        record: dict[str, Any] = {"cohort": outcome.cohort, "survivors": outcome.survivors, **metrics}
+        if decoded is not None and decoded.mean is not None:
+            self._state, self.weights = self._aggregate(self._state, self.weights, decoded.mean)
+            if self._evaluate is not None:
+                evaluation = dict(self._evaluate(dict(self.weights)))
+                record["evaluation"] = evaluation
+            self._run.close_round(number, self.weights, self._state, record)
+        else:
+            code = code or "example-weight-zero"
+            self._run.fail_round(number, code, record)
+        self._watch_clipping(metrics)
+        return RoundReport(
+            number,
+            self._plan.run.rounds,
+            code,
+            outcome.attempts,
+            outcome.cohort,
+            outcome.survivors,
+            metrics,
+            evaluation,
+        )
+
+    def _watch_clipping(self, metrics: Mapping[str, float]) -> None:
+        fraction = metrics.get(CLIPPED_FRACTION, 0.0)
+        self._clipped_rounds = self._clipped_rounds + 1 if fraction > 0.5 else 0
+        if self._clipped_rounds == 3:
+            norm = self._plan.encoding.clip_norm
+            _log.warning(
+                "more than half of the clients were clipped for three rounds; try clip_norm = %g", 2 * norm
+            )
+            self._run.log("clipping", clipped_fraction=fraction, clip_norm=norm, suggested=2 * norm)
+
+    # -- the log --------------------------------------------------------------------------------------
+
+    def _note(self, event: str, number: int, attempt: int, stage: str, client: str, code: str) -> None:
+        _log.warning("round %d, stage %s: '%s' %s (%s)", number, stage, client, event, code)
+        self._run.log(event, round=number, attempt=attempt, stage=stage, client=client, code=code)
+
+    def _note_late(self, number: int, attempt: int, stage: str, clients: set[str]) -> None:
+        for client in sorted(clients):
+            self._note("late", number, attempt, stage, client, "no-answer")
+
+    def _exclude(self, faults: Mapping[str, str], number: int, attempt: int, stage: str) -> None:
+        """Who provably broke the rules takes no part in later attempts and rounds."""
+        for client, code in sorted(faults.items()):
+            if client not in self._excluded:
+                self._excluded.add(client)
+                self._note("excluded", number, attempt, stage, client, code)
+                self._link.dismiss(
+                    client, ProtocolError("excluded", f"this client broke the protocol: {code}")
+                )
+
+    def _admits(self, identity: Identity) -> bool:
+        return self._plan.cohort.admits(identity.name) and identity.name not in self._excluded
+
+
+def _method(plan: Plan) -> Aggregate:
+    rate = plan.aggregation.server_learning_rate
+    if plan.aggregation.method == "fedavgm":
+        return fedavgm(plan.aggregation.momentum, rate)
+    return fedavg(rate)

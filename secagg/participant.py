@@ -1,0 +1,293 @@
+"""A client's side of a run: frames in, frames out. No sockets.
+
+It takes the server's word for nothing: the plan goes past its own floor, and the context of every session is
+computed from the plan and the model as they arrived here. A trained vector is drawn once, masked again only
+under fresh keys while no sum over it can have been opened, and never used after that.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from secagg import weights as named_arrays
+from secagg.credentials import Credentials, Identity
+from secagg.errors import FloorError, SecaggError, ServerFault, TransportError, UpdateError
+from secagg.floor import Floor
+from secagg.frames import (
+    Finished,
+    Frame,
+    Ready,
+    Refusal,
+    Rejected,
+    Reply,
+    Request,
+    RoundClosed,
+    TaskFrame,
+    Welcome,
+)
+from secagg.plan import Plan
+from secagg.prg import Random, Ring
+from secagg.protections import OPENING_STAGES, Assignment
+from secagg.session import ClientSession
+from secagg.update import Evaluate, Task, Train, Update
+from secagg.weights import Weights
+
+__all__ = ["Participant"]
+
+_log = logging.getLogger("secagg.client")
+
+TRAIN_STAGE: Final = "train"
+_REFUSED: Final = "update-refused"
+"""The one code for every refusal whose cause is in the data; the reason stays here."""
+
+
+class Participant:
+    """One client. `handle` takes each frame of the server, in order, in the thread that may train.
+
+    credentials: its own (None only without masks). floor: None accepts any plan (a simulation). rounding:
+    randomness of the stochastic rounding. max_failures: how many failed trainings in a row end it.
+    superseded: whether a round's result is no longer wanted.
+    """
+
+    def __init__(
+        self,
+        train: Train,
+        *,
+        credentials: Credentials | None,
+        floor: Floor | None,
+        evaluate: Evaluate | None = None,
+        rounding: Random = os.urandom,
+        protected: bool = True,
+        max_failures: int = 3,
+        superseded: Callable[[int], bool] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._train = train
+        self._evaluate = evaluate
+        self._credentials = credentials
+        self._floor = floor
+        self._rounding = rounding
+        self._protected = protected
+        self._max_failures = max_failures
+        self._superseded = superseded
+        self._clock = clock
+        self._failures = 0
+        self._run: bytes | None = None
+        self._plan: Plan | None = None
+        self._assignment: Assignment | None = None
+        self._vector: Ring | None = None
+        self._session: ClientSession | None = None
+        self._last = (0, 0)
+        self._spent = False
+        self.rounds = 0
+        self.final: Weights | None = None
+
+    def handle(self, frame: Frame) -> Frame | None:
+        """Answers one frame; None where no answer is due.
+
+        Raises FloorError where the floor refuses, TransportError when the server ends the stream, and
+        UpdateError `train-failed` after `max_failures` trainings in a row.
+        """
+        match frame:
+            case Welcome():
+                self._welcome(frame)
+            case TaskFrame():
+                return self._task(frame)
+            case Request():
+                return self._request(frame)
+            case RoundClosed():
+                self._close_round(frame)
+            case Finished():
+                self._end_session()
+                self.rounds = frame.rounds
+                self.final = _arrays(frame.weights)
+            case Rejected():
+                self._end_session()
+                raise TransportError(frame.code, frame.message, frame.hint)
+            case _:
+                raise TransportError(
+                    "frame-unexpected", f"a server does not send {type(frame).__name__.lower()}"
+                )
+        return None
+
+    # -- joining --------------------------------------------------------------------------------------
+
+    def _welcome(self, frame: Welcome) -> None:
+        plan = Plan.from_json(frame.plan)
+        if self._floor is not None:
+            self._floor.check_plan(plan)
+        if frame.run != self._run:
+            self._end_session()
+            self._assignment = None
+            self._last = (0, 0)
+        elif plan != self._plan:
+            raise TransportError(
+                "plan-changed", "the server changed the plan of a run it had begun", "ask its operator why"
+            )
+        self._run, self._plan = frame.run, plan
+        _log.info("joined the run '%s' (plan %s)", plan.run.name, plan.digest.hex()[:16])
+
+    # -- training -------------------------------------------------------------------------------------
+
+    def _task(self, frame: TaskFrame) -> Frame:
+        if self._run is None or self._plan is None:
+            raise TransportError("frame-unexpected", "a task before the welcome")
+        if self._assignment is not None and frame.round == self._assignment.round:
+            if self._vector is not None and not self._spent:
+                return Ready(frame.round)  # asked again after a broken stream; trained once
+            return Refusal(frame.round, 0, TRAIN_STAGE, "round-over")
+        if frame.round <= self._last[0]:
+            return Refusal(frame.round, 0, TRAIN_STAGE, "round-old")
+        self._end_session()
+        self._spent = False
+        self._last = (frame.round, 0)
+        try:
+            self._vector = self._trained(frame)
+        except SecaggError as error:
+            self._failed(error)
+            return Refusal(frame.round, 0, TRAIN_STAGE, _REFUSED)
+        except Exception as error:  # a user's own code may raise anything
+            _log.exception("the train function raised in round %d; the server learns only that", frame.round)
+            self._failed(error)
+            return Refusal(frame.round, 0, TRAIN_STAGE, _REFUSED)
+        self._failures = 0
+        return Ready(frame.round)
+
+    def _failed(self, error: Exception) -> None:
+        self._assignment = None
+        self._failures += 1
+        _log.error("this client sits round %d out: %s", self._last[0], error)
+        if self._failures >= self._max_failures:
+            raise UpdateError(
+                "train-failed",
+                f"training failed {self._failures} times in a row: {error}",
+                "the traceback is above; nothing of it was sent",
+            ) from error
+
+    def _trained(self, frame: TaskFrame) -> Ring:
+        plan, run = self._plan, self._run
+        if plan is None or run is None:
+            raise TransportError("frame-unexpected", "a task before the welcome")
+        base = _arrays(frame.weights)
+        assignment = Assignment.of(plan, base, run, frame.round, self._protected)
+        metrics: dict[str, float] = {}
+        if self._evaluate is not None:
+            metrics |= self._evaluate({name: array.copy() for name, array in base.items()})
+        task = Task(
+            round=frame.round,
+            rounds=frame.rounds,
+            weights={name: array.copy() for name, array in base.items()},
+            config=plan.task_config(),
+            deadline=time.monotonic() + frame.seconds,
+        )
+        if self._superseded is not None:
+            task = replace(task, superseded=partial(self._superseded, frame.round))
+        update = self._train(task)
+        del task
+        if not isinstance(update, Update):
+            raise UpdateError(
+                "update-type", f"train returned a {type(update).__name__}", "return secagg.Update(...)"
+            )
+        vector = self._encode(assignment, base, update, {**metrics, **update.metrics})
+        self._assignment = assignment
+        return vector
+
+    def _encode(
+        self, assignment: Assignment, base: Weights, update: Update, metrics: dict[str, float]
+    ) -> Ring:
+        plan, codec = assignment.plan, assignment.codec
+        arrays, under = (update.weights, base) if update.delta is None else (update.delta, None)
+        codec.layout.check(arrays or {}, plan.training.local)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise UpdateError("update-metrics", f"the metric '{name}' is not a finite number")
+        encoded = codec.encode(
+            arrays or {},
+            base=under,
+            num_examples=int(update.num_examples),
+            metrics=metrics,
+            seed=self._rounding(32),
+        )
+        if encoded.weight_capped:
+            _log.info("the example weight was capped at max_examples = %d", plan.aggregation.max_examples)
+        if encoded.clipped:
+            _log.info("the update was longer than its clip_norm, and was clipped to it")
+        for name in sorted(metrics.keys() - plan.metrics.keys()):
+            _log.info("the metric '%s' is not declared in the plan's [metrics], and stays here", name)
+        return encoded.vector
+
+    # -- the protocol ---------------------------------------------------------------------------------
+
+    def _request(self, frame: Request) -> Frame:
+        def refuse(code: str) -> Refusal:
+            return Refusal(frame.round, frame.attempt, frame.stage, code)
+
+        if self._assignment is None or self._vector is None or frame.round != self._assignment.round:
+            return refuse("round-unknown")
+        wanted = (frame.round, frame.attempt)
+        if wanted < self._last:
+            return refuse("attempt-old")
+        if wanted > self._last:
+            if self._spent:
+                return refuse("vector-spent")
+            self._begin(frame.attempt)
+        if self._session is None:
+            return refuse("session-closed")
+        spends = frame.stage in OPENING_STAGES
+        try:
+            reply = self._session.answer(frame.body)
+        except FloorError:
+            self._end_session()
+            raise
+        except ServerFault as fault:
+            _log.error("nothing was revealed in round %d: %s", frame.round, fault)
+            self._session.close()
+            self._session = None
+            return refuse(fault.code)
+        self._spent = self._spent or spends
+        return Reply(frame.round, frame.attempt, frame.stage, reply)
+
+    def _begin(self, attempt: int) -> None:
+        """A fresh session for this attempt, over the same vector."""
+        if self._session is not None:
+            self._session.close()
+        if self._assignment is None or self._vector is None:
+            raise TransportError("frame-unexpected", "a request before a task")
+        self._last = (self._assignment.round, attempt)
+        self._session = self._assignment.client_session(
+            attempt, self._vector, self._credentials, self._admits, self._clock()
+        )
+
+    def _admits(self, identity: Identity) -> bool:
+        return self._floor is None or self._floor.admits(identity.fingerprint)
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def _close_round(self, frame: RoundClosed) -> None:
+        if self._assignment is not None and frame.round == self._assignment.round:
+            self._end_session()
+            self.rounds = max(self.rounds, frame.round)
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._vector = None
+
+    def close(self) -> None:
+        """Erases what a session still holds."""
+        self._end_session()
+
+
+def _arrays(document: object) -> Weights:
+    if not isinstance(document, bytes | bytearray | memoryview):
+        return named_arrays.load(str(document))
+    return named_arrays.from_bytes(document)

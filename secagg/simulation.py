@@ -1,0 +1,189 @@
+"""A whole run in one process: the same coordinator, participants and sessions, without a network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from secagg.aggregation import Aggregate
+from secagg.coordinator import Coordinator, RoundReport
+from secagg.credentials import Authority, Credentials
+from secagg.enrolment import issue_credentials, new_authority
+from secagg.errors import RunError, SecaggError
+from secagg.frames import WIRE_VERSION, Finished, Frame, TaskFrame, Welcome
+from secagg.participant import Participant
+from secagg.plan import Plan
+from secagg.prg import Random
+from secagg.runs import Run
+from secagg.update import Evaluate, Task, Train, Update
+from secagg.weights import Weights
+
+__all__ = ["SERVER", "Frame", "SimulationResult", "Tap", "simulate"]
+
+SERVER: Final = "server"
+
+Tap = Callable[[str, str, Frame], None]
+"""`tap(sender, receiver, frame)`, for every frame either side would see; the server is "server"."""
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """The final weights, a report per round, and where the run is kept (None: nowhere)."""
+
+    weights: Weights
+    history: tuple[RoundReport, ...]
+    run_dir: Path | None
+    masked: bool
+
+
+def simulate(
+    initial_weights: Weights,
+    plan: Plan,
+    clients: Sequence[Train] | Mapping[str, Train],
+    *,
+    executor: Executor | None = None,
+    masks: bool = True,
+    tap: Tap | None = None,
+    evaluate: Evaluate | None = None,
+    aggregate: Aggregate | None = None,
+    run_dir: str | Path | None = None,
+    rounding: Callable[[str], Random] | None = None,
+    on_round: Callable[[RoundReport], None] | None = None,
+) -> SimulationResult:
+    """Runs the plan over these train functions, in this process.
+
+    clients: train functions, or name -> train function; thousands are fine. executor: where they train (any
+    `concurrent.futures.Executor`; for one of processes, functions and weights must pickle). masks=False skips
+    the cryptography; the weights are the same to the bit for the same rounding. tap: sees every frame.
+    run_dir: a folder to keep the run in, as a server would. rounding: name -> source of the rounding's
+    randomness, for tests. on_round: called after each round.
+
+    Raises what a train function's failure raises, wrapped in UpdateError, at once; RunError, PlanError.
+    """
+    named = clients if isinstance(clients, Mapping) else _named(clients)
+    masked = masks and plan.protection.kind == "masks"
+    with ExitStack() as resources:
+        root = run_dir or resources.enter_context(tempfile.TemporaryDirectory(prefix="secagg-"))
+        run = resources.enter_context(Run.create(root, plan, initial_weights))
+        credentials, authority = _enrol(named) if masked else ({}, None)
+        participants = {
+            name: Participant(
+                train if executor is None else partial(_elsewhere, executor, train),
+                credentials=credentials.get(name),
+                floor=None,
+                protected=masked,
+                max_failures=1,
+                rounding=os.urandom if rounding is None else rounding(name),
+            )
+            for name, train in named.items()
+            if plan.cohort.admits(name)
+        }
+        threads = (
+            resources.enter_context(ThreadPoolExecutor(min(32, len(participants) or 1)))
+            if executor is not None
+            else None
+        )
+        link = MemoryLink(participants, Welcome(WIRE_VERSION, run.id, plan.to_json()), tap, threads)
+        coordinator = Coordinator(
+            plan,
+            run,
+            link,
+            dict(initial_weights),
+            authority=authority,
+            aggregate=aggregate,
+            evaluate=evaluate,
+            protected=masked,
+        )
+        history = []
+        for report in coordinator.rounds():
+            history.append(report)
+            if on_round is not None:
+                on_round(report)
+        return SimulationResult(
+            coordinator.weights, tuple(history), run.path if run_dir is not None else None, masked
+        )
+
+
+class MemoryLink:
+    """Hands frames to participants and takes their answers back; uploads one at a time."""
+
+    slots: Final = 1
+
+    def __init__(
+        self,
+        participants: Mapping[str, Participant],
+        welcome: Welcome,
+        tap: Tap | None,
+        threads: ThreadPoolExecutor | None,
+    ) -> None:
+        self._participants = dict(participants)
+        self._tap = tap
+        self._threads = threads
+        for name in self._participants:
+            self._deliver(name, welcome)
+
+    def wait(self, count: int, seconds: float) -> tuple[str, ...]:  # noqa: ARG002 - all are always idle
+        return tuple(self._participants)
+
+    def exchange(
+        self,
+        frames: Mapping[str, Frame],
+        *,
+        seconds: float,  # noqa: ARG002 - nobody is late
+        limit: int,  # noqa: ARG002 - nobody sends more
+    ) -> Iterator[tuple[str, Frame]]:
+        here = {name: frame for name, frame in frames.items() if name in self._participants}
+        training = any(isinstance(frame, TaskFrame) for frame in here.values())
+        if self._threads is not None and training:
+            answers = self._threads.map(self._deliver, here.keys(), here.values())
+        else:
+            answers = map(self._deliver, here.keys(), here.values())
+        for name, answer in zip(here, answers, strict=True):
+            if answer is not None:
+                yield name, answer
+
+    def send(self, frames: Mapping[str, Frame]) -> None:
+        for name, frame in frames.items():
+            if name in self._participants:
+                self._deliver(name, frame)
+
+    def finish(self, frame: Finished) -> None:
+        """Nobody needs the model brought home: it is here."""
+        if self._tap is not None:
+            for name in self._participants:
+                self._tap(SERVER, name, frame)
+
+    def dismiss(self, client: str, error: SecaggError) -> None:
+        self._participants.pop(client, None)
+        raise RunError("simulation-fault", f"'{client}' was excluded: {error}")
+
+    def _deliver(self, name: str, frame: Frame) -> Frame | None:
+        if self._tap is not None:
+            self._tap(SERVER, name, frame)
+        answer = self._participants[name].handle(frame)
+        if self._tap is not None and answer is not None:
+            self._tap(name, SERVER, answer)
+        return answer
+
+
+def _elsewhere(executor: Executor, train: Train, task: Task) -> Update:
+    return executor.submit(train, task).result()
+
+
+def _named(clients: Sequence[Train]) -> dict[str, Train]:
+    width = len(str(len(clients) - 1))
+    return {f"client-{index:0{width}d}": train for index, train in enumerate(clients)}
+
+
+def _enrol(names: Mapping[str, Train]) -> tuple[dict[str, Credentials], Authority]:
+    """Credentials for everyone, by an authority that lives as long as the simulation."""
+    authority = new_authority("simulation")
+    credentials = {name: issue_credentials(name, "client", authority) for name in names}
+    return credentials, Authority.from_pem(authority[1])

@@ -1,0 +1,57 @@
+"""Upload slots: how many large bodies a server holds at once.
+
+First come, first served. A slot is taken from the grant until the body has been used, so the memory a server
+spends on uploads is `count` bodies, however many clients there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Ticket", "UploadSlots"]
+
+
+class Ticket:
+    """A place in the queue, then a slot. `granted` is called when the turn comes."""
+
+    def __init__(self, granted: Callable[[], None]) -> None:
+        self.granted: Final = granted
+
+
+class UploadSlots:
+    """`count` slots and those who wait for one. Not thread-safe: it lives on one event loop."""
+
+    def __init__(self, count: int) -> None:
+        if count < 1:
+            raise ValueError("at least one upload slot is needed")
+        self._free = count
+        self._waiting: deque[Ticket] = deque()
+        self._held: set[Ticket] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiting)
+
+    def ask(self, ticket: Ticket) -> None:
+        """Queue up; granted at once if a slot is free."""
+        self._waiting.append(ticket)
+        self._fill()
+
+    def give_back(self, ticket: Ticket) -> None:
+        """Leave: the slot if it was granted, else the place in the queue. Twice does nothing."""
+        if ticket in self._held:
+            self._held.remove(ticket)
+            self._free += 1
+            self._fill()
+        elif ticket in self._waiting:
+            self._waiting.remove(ticket)
+
+    def _fill(self) -> None:
+        while self._free and self._waiting:
+            ticket = self._waiting.popleft()
+            self._held.add(ticket)
+            self._free -= 1
+            ticket.granted()

@@ -1,0 +1,299 @@
+"""Who is connected, what each has been asked, and where the answers go. The server's state, without gRPC.
+
+A client has one `Seat`, which outlives its streams. It is *idle* when it has a stream, is asked nothing, and
+owes no training: a client that was told to train is handed nothing new before it has answered, even when its
+round is long over and its answer is dropped. A stream that breaks in the middle of a question has `grace`
+seconds to come back; a client that returns says what it still holds (`Greeting.holding`), and is sent the
+question again, the same bytes, only if it has lost it.
+
+All of it runs on one event loop; the threads that wait see `idle` and `Exchange.answers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from secagg.errors import SecaggError, TransportError
+from secagg.frames import Finished, Frame, Ready, Refusal, Reply, Request, TaskFrame
+from secagg.transport.envelopes import Grant, Greeting, Offer, question_of
+from secagg.transport.slots import Ticket, UploadSlots
+
+__all__ = ["Answer", "Exchange", "Log", "Stream", "Switchboard", "Upload"]
+
+Log = Callable[..., None]
+Answer = Ready | Reply | Refusal
+
+
+class Stream(Protocol):
+    """One client's stream, as the switchboard sees it."""
+
+    def enqueue(self, unit: Frame | Grant) -> None: ...
+
+    def make_room(self, offer: Offer, limit: int) -> None: ...
+
+    def decline(self, offer: Offer) -> None: ...
+
+    def abandon(self) -> None: ...
+
+    def reject(self, error: SecaggError) -> None: ...
+
+
+@dataclass(eq=False)
+class Upload:
+    """A large reply, from its offer until it has been used."""
+
+    client: str
+    offer: Offer
+    ticket: Ticket
+    arriving: bool = False
+
+
+@dataclass(eq=False)
+class Exchange:
+    """One question to each of several clients, while it is open. `answers` ends with None."""
+
+    limit: int
+    open: set[str] = field(default_factory=set)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    answers: queue.SimpleQueue[tuple[str, Answer] | None] = field(default_factory=queue.SimpleQueue)
+
+
+@dataclass(eq=False)
+class _Seat:
+    name: str
+    stream: Stream | None = None
+    asked: TaskFrame | Request | None = None
+    exchange: Exchange | None = None
+    training: int | None = None
+    farewell: Finished | None = None
+    grace: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.stream is not None and self.asked is None and self.training is None
+
+
+class Switchboard:
+    """All seats. Methods are called on the event loop, except `wait`."""
+
+    def __init__(self, slots: int, grace: float, log: Log) -> None:
+        self._seats: dict[str, _Seat] = {}
+        self._slots: Final = UploadSlots(slots)
+        self._grace: Final = grace
+        self._log: Final = log
+        self._idle: tuple[str, ...] = ()
+        self._changed: Final = threading.Condition()
+
+    def wait(self, count: int, seconds: float) -> tuple[str, ...]:
+        """The idle clients, sorted, once there are `count` or after `seconds`. From any thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._idle) >= count, seconds)
+            return self._idle
+
+    # A client's streams
+
+    def join(self, name: str, stream: Stream, greeting: Greeting) -> None:
+        """A welcomed client has a stream. The newest wins."""
+        seat = self._seats.setdefault(name, _Seat(name))
+        if seat.stream is not None:
+            self._log("client-replaced", client=name)
+            self._let_go_of_upload(seat)
+            seat.stream.reject(
+                TransportError(
+                    "replaced",
+                    f"'{name}' joined again from another place, and the newest connection counts",
+                    "run one client with these credentials; if that is so, somebody else holds your key",
+                )
+            )
+        if seat.grace is not None:
+            seat.grace.cancel()
+            seat.grace = None
+        seat.stream = stream
+        holding = greeting.holding
+        trains = holding is not None and not holding.stage and not greeting.answered
+        seat.training = holding.round if holding is not None and trains else None
+        if seat.asked is not None and holding != question_of(seat.asked):
+            self._put(seat, stream, seat.asked)
+        if seat.farewell is not None:
+            stream.enqueue(seat.farewell)
+        self._publish()
+
+    def leave(self, name: str, stream: Stream, *, may_return: bool = True) -> None:
+        """A stream has ended. Who was rejected is not waited for."""
+        seat = self._seats[name]
+        if seat.stream is not stream:
+            return
+        self._let_go_of_upload(seat)
+        seat.stream = None
+        if seat.exchange is None:
+            self._publish()
+        elif may_return:
+            self._give_grace(seat)
+            self._publish()
+        else:
+            self._gone(seat)
+
+    def receive(self, name: str, stream: Stream, unit: Answer | Offer) -> None:
+        """What a client sent. Raises TransportError `frame-oversized` for more than the stage allows."""
+        seat = self._seats[name]
+        if seat.stream is not stream:
+            return
+        if isinstance(unit, Offer):
+            self._offered(seat, stream, unit)
+        elif seat.exchange is not None and _answers(unit, seat.asked):
+            if isinstance(unit, Reply) and memoryview(unit.body).nbytes > seat.exchange.limit:
+                raise _oversized(memoryview(unit.body).nbytes, seat.exchange.limit)
+            exchange = seat.exchange
+            exchange.answers.put((name, unit))
+            self._settle(seat, exchange)
+        else:
+            self._log("late-answer", client=name, round=unit.round, kind=type(unit).__name__.lower())
+            if seat.asked is None and isinstance(unit, Ready | Refusal) and unit.round == seat.training:
+                seat.training = None
+                self._publish()
+
+    # The coordinator's wishes
+
+    def ask(self, exchange: Exchange, frames: dict[str, TaskFrame | Request]) -> None:
+        """Open `exchange`: each client is asked its question."""
+        exchange.open = set(frames)
+        for name, frame in frames.items():
+            seat = self._seats.get(name)
+            if seat is None or seat.exchange is not None:
+                self._drop(exchange, name)
+                continue
+            seat.asked, seat.exchange = frame, exchange
+            if seat.stream is not None:
+                self._put(seat, seat.stream, frame)
+            else:
+                self._give_grace(seat)
+        if not frames:
+            exchange.answers.put(None)
+        self._publish()
+
+    def used(self, exchange: Exchange, name: str) -> None:
+        """The answer of a client has been used; its slot is free."""
+        upload = exchange.uploads.pop(name, None)
+        if upload is not None:
+            self._slots.give_back(upload.ticket)
+
+    def end(self, exchange: Exchange) -> None:
+        """Close `exchange`: what is not answered by now is late."""
+        for name in tuple(exchange.open):
+            seat = self._seats[name]
+            self._let_go_of_upload(seat)
+            seat.asked = seat.exchange = None
+            if seat.grace is not None:
+                seat.grace.cancel()
+                seat.grace = None
+        exchange.open.clear()
+        for name in tuple(exchange.uploads):
+            self.used(exchange, name)
+        self._publish()
+
+    def send(self, frames: dict[str, Frame]) -> None:
+        """One way. The final model is kept for a client that is away and returns."""
+        for name, frame in frames.items():
+            seat = self._seats.get(name)
+            if seat is None:
+                continue
+            if isinstance(frame, Finished):
+                seat.farewell = frame
+            if seat.stream is not None:
+                seat.stream.enqueue(frame)
+
+    def dismiss(self, name: str, error: SecaggError) -> None:
+        """Reject a client: its stream ends, and it is waited for no longer."""
+        seat = self._seats.get(name)
+        if seat is None:
+            return
+        self._let_go_of_upload(seat)
+        if seat.stream is not None:
+            stream, seat.stream = seat.stream, None
+            stream.reject(error)
+        self._gone(seat)
+
+    # Inside
+
+    def _put(self, seat: _Seat, stream: Stream, frame: TaskFrame | Request) -> None:
+        if isinstance(frame, TaskFrame):
+            seat.training = frame.round
+        stream.enqueue(frame)
+
+    def _offered(self, seat: _Seat, stream: Stream, offer: Offer) -> None:
+        exchange = seat.exchange
+        if exchange is None or seat.asked is None or offer.question != question_of(seat.asked):
+            self._log("late-answer", client=seat.name, round=offer.question.round, kind="offer")
+            stream.decline(offer)
+            return
+        limit = exchange.limit
+        if offer.length > limit:
+            raise _oversized(offer.length, limit)
+
+        def granted() -> None:
+            upload.arriving = True
+            stream.make_room(offer, limit)
+
+        upload = exchange.uploads[seat.name] = Upload(seat.name, offer, Ticket(granted))
+        self._slots.ask(upload.ticket)
+
+    def _let_go_of_upload(self, seat: _Seat) -> None:
+        """The upload that is waiting or on its way will not be used."""
+        if seat.exchange is None or seat.name not in seat.exchange.uploads:
+            return
+        upload = seat.exchange.uploads.pop(seat.name)
+        if seat.stream is not None:
+            if upload.arriving:
+                seat.stream.abandon()
+            else:
+                seat.stream.decline(upload.offer)
+        self._slots.give_back(upload.ticket)
+
+    def _settle(self, seat: _Seat, exchange: Exchange) -> None:
+        """The question is answered."""
+        if isinstance(seat.asked, TaskFrame):
+            seat.training = None
+        seat.asked = seat.exchange = None
+        self._drop(exchange, seat.name)
+        self._publish()
+
+    def _give_grace(self, seat: _Seat) -> None:
+        seat.grace = asyncio.get_running_loop().call_later(self._grace, self._gone, seat)
+
+    def _gone(self, seat: _Seat) -> None:
+        seat.grace = None
+        if seat.exchange is not None:
+            self._log("client-gone", client=seat.name)
+            exchange, seat.exchange, seat.asked = seat.exchange, None, None
+            self._drop(exchange, seat.name)
+        self._publish()
+
+    def _drop(self, exchange: Exchange, name: str) -> None:
+        exchange.open.discard(name)
+        if not exchange.open:
+            exchange.answers.put(None)
+
+    def _publish(self) -> None:
+        idle = tuple(sorted(name for name, seat in self._seats.items() if seat.idle))
+        with self._changed:
+            self._idle = idle
+            self._changed.notify_all()
+
+
+def _answers(answer: Answer, asked: TaskFrame | Request | None) -> bool:
+    if isinstance(asked, TaskFrame):
+        return not isinstance(answer, Reply) and answer.round == asked.round
+    return asked is not None and not isinstance(answer, Ready) and question_of(answer) == question_of(asked)
+
+
+def _oversized(length: int, limit: int) -> TransportError:
+    return TransportError(
+        "frame-oversized",
+        f"a reply of {length} bytes came, and this stage allows at most {limit}",
+        "both sides must work on the same model and plan",
+    )

@@ -1,0 +1,137 @@
+"""A client's floor refuses what is weaker, names all of it, and is itself read strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from secagg.errors import FloorError, PlanError
+from secagg.floor import Floor
+from secagg.plan import Plan
+
+FINGERPRINT = "ab" * 32
+
+
+def plan(kind: str = "masks", **cohort: Any) -> Plan:
+    return Plan(
+        run={"name": "digits", "rounds": 20},
+        cohort={"max_clients": 10} | cohort,
+        protection={"kind": kind},
+    )
+
+
+def refusal(floor: Floor, asked: Plan) -> FloorError:
+    with pytest.raises(FloorError) as caught:
+        floor.check_plan(asked)
+    assert caught.value.exit_code == 4
+    return caught.value
+
+
+def test_the_default_floor_accepts_a_default_plan() -> None:
+    Floor().check_plan(plan())
+
+
+@pytest.mark.parametrize(
+    ("floor", "asked", "code"),
+    [
+        (Floor(), plan(kind="none"), "floor-protection"),
+        (Floor(), plan(adversary="semi-honest"), "floor-adversary"),
+        (Floor(), plan(min_survivors=2), "floor-survivors"),
+        (Floor(min_survivors=5), plan(min_survivors=4), "floor-survivors"),
+        (Floor(min_colluders=2), plan(colluders=0.1), "floor-colluders"),
+        (Floor(plan_digest="00" * 32), plan(), "floor-plan"),
+    ],
+)
+def test_a_weaker_plan_is_refused_by_name(floor: Floor, asked: Plan, code: str) -> None:
+    assert refusal(floor, asked).code == code
+
+
+def test_everything_refused_is_said_at_once_under_the_first_code() -> None:
+    floor = Floor(min_survivors=5, min_colluders=2, plan_digest="00" * 32)
+    error = refusal(floor, plan(kind="none", adversary="semi-honest", min_survivors=3))
+    assert error.code == "floor-protection"
+    for part in ('protection "none"', '"semi-honest"', "over 3 clients", "1 colluding", "digest"):
+        assert part in error.message
+
+
+def test_a_share_of_colluders_is_counted_exactly() -> None:
+    Floor(min_colluders=1).check_plan(plan(colluders=0.1))
+    assert refusal(Floor(min_colluders=2), plan(colluders=0.1)).code == "floor-colluders"
+    Floor(min_colluders=2).check_plan(plan(colluders=0.11))
+
+
+def test_a_floor_that_was_lowered_on_purpose_accepts_the_weaker_plan() -> None:
+    floor = Floor(protections={"masks", "none"}, adversary={"semi-honest", "malicious"}, min_survivors=2)
+    floor.check_plan(plan(kind="none", adversary="semi-honest", min_survivors=2))
+
+
+def test_a_pinned_digest_accepts_exactly_its_plan() -> None:
+    floor = Floor(plan_digest=plan().digest.hex())
+    floor.check_plan(plan())
+    assert refusal(floor, plan(min_survivors=4)).code == "floor-plan"
+
+
+def test_any_member_is_admitted_unless_members_are_pinned() -> None:
+    assert Floor().admits(FINGERPRINT)
+    pinned = Floor(members={FINGERPRINT})
+    assert pinned.admits(FINGERPRINT)
+    assert not pinned.admits("cd" * 32)
+
+
+def test_fingerprints_may_be_pasted_as_openssl_prints_them() -> None:
+    printed = ":".join(["AB"] * 32)
+    assert Floor(members={printed}) == Floor(members={FINGERPRINT})
+    assert Floor(members={FINGERPRINT}).admits(printed)
+
+
+def test_a_floor_is_loaded_from_toml(tmp_path: Path) -> None:
+    path = tmp_path / "floor.toml"
+    path.write_text(f'min_survivors = 5\nmembers = ["{FINGERPRINT}"]\nprotections = ["masks"]\n')
+    assert Floor.load(path) == Floor(min_survivors=5, members={FINGERPRINT})
+    path.write_text("")
+    assert Floor.load(str(path)) == Floor()
+
+
+def test_a_bad_floor_file_lists_every_problem(tmp_path: Path) -> None:
+    path = tmp_path / "floor.toml"
+    path.write_text(
+        'protections = ["ckks"]\nadversary = []\nmin_survivors = 1\nmin_colluders = 1.5\n'
+        'members = ["zz"]\nplan_digest = 3\nmin_surviors = 3\n'
+    )
+    with pytest.raises(PlanError, match=r"floor\.toml has 7 problems") as caught:
+        Floor.load(path)
+    assert {problem.path for problem in caught.value.problems} == {
+        "protections.0",
+        "adversary",
+        "min_survivors",
+        "min_colluders",
+        "members.0",
+        "plan_digest",
+        "min_surviors",
+    }
+    assert "did you mean min_survivors?" in str(caught.value)
+
+
+def test_a_missing_floor_file_is_an_error_and_not_a_default(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="cannot be read"):
+        Floor.load(tmp_path / "floor.toml")
+
+
+def test_a_bad_keyword_is_a_plan_error_too() -> None:
+    with pytest.raises(PlanError, match="members: a list is expected"):
+        Floor(members=FINGERPRINT)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="min_epsilon: is not a key"):
+        Floor(min_epsilon=3)  # type: ignore[call-arg]
+
+
+def test_none_says_any() -> None:
+    assert Floor(members=None, plan_digest=None) == Floor()
+
+
+def test_a_floor_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Floor().min_survivors = 2  # type: ignore[misc]
+    assert hash(Floor()) == hash(Floor())
