@@ -28,7 +28,8 @@ def _step(weights: Weights, direction: Mapping[str, Array], rate: float) -> Weig
     moved = dict(weights)
     for name, update in direction.items():
         # In place on one new array: a model of hundreds of megabytes has no third copy.
-        step = np.multiply(update, rate, dtype=np.result_type(update, np.float32))
+        # (NumPy makes a scalar of an operation on arrays without dimensions; the weights stay arrays.)
+        step = np.asarray(np.multiply(update, rate, dtype=np.result_type(update, np.float32)))
         step += weights[name]
         moved[name] = step.astype(weights[name].dtype, copy=False)
     return moved
@@ -48,12 +49,17 @@ def fedavgm(momentum: float = 0.9, learning_rate: float = 1.0) -> Aggregate:
 
     def aggregate(state: State, weights: Weights, mean_update: Mapping[str, Array]) -> tuple[State, Weights]:
         velocity = {
-            name: update + momentum * state[name] if name in state else update
+            name: np.asarray(update + momentum * state[name]) if name in state else update
             for name, update in mean_update.items()
         }
         return velocity, _step(weights, velocity, learning_rate)
 
     return aggregate
+
+
+def _with_arrays(values: Weights) -> Weights:
+    """What NumPy made a scalar of, an array again."""
+    return {name: np.asarray(one) if isinstance(one, np.generic) else one for name, one in values.items()}
 
 
 def checked(aggregate: Aggregate) -> Aggregate:
@@ -65,12 +71,12 @@ def checked(aggregate: Aggregate) -> Aggregate:
     def checking(state: State, weights: Weights, mean_update: Mapping[str, Array]) -> tuple[State, Weights]:
         returned = aggregate(state, weights, mean_update)
         try:
-            new_state, moved = returned
+            new_state, moved = map(_with_arrays, returned)
             same = moved.keys() == weights.keys() and all(
                 moved[name].shape == old.shape and moved[name].dtype == old.dtype
                 for name, old in weights.items()
             )
-            arrays = all(isinstance(array, np.ndarray) for array in new_state.values())
+            arrays = all(isinstance(array, np.ndarray) for array in (*new_state.values(), *moved.values()))
         except (TypeError, ValueError, AttributeError) as error:
             raise RunError("aggregate-invalid", "aggregate must return (state, weights)") from error
         if not same or not arrays:

@@ -34,6 +34,8 @@ def _bytes_of(value: Field) -> bytes | bytearray | memoryview:
         return _U64.pack(value)
     if isinstance(value, float):
         return _F64.pack(value)
+    if isinstance(value, memoryview):
+        return value.tobytes()  # the length of a view of words is not that of its bytes
     return value
 
 

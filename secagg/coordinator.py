@@ -19,7 +19,18 @@ from secagg.aggregation import Aggregate, State, checked, fedavg, fedavgm
 from secagg.credentials import Authority, Identity
 from secagg.encoding.codec import CLIPPED_FRACTION, Decoded
 from secagg.errors import ClientFault, ProtocolError, RunError, SecaggError
-from secagg.frames import Finished, Frame, Ready, Refusal, Reply, Request, RoundClosed, TaskFrame
+from secagg.frames import (
+    Answer,
+    Finished,
+    Frame,
+    Question,
+    Ready,
+    Refusal,
+    Reply,
+    Request,
+    RoundClosed,
+    TaskFrame,
+)
 from secagg.plan import Plan
 from secagg.protections import Assignment, least_cohort
 from secagg.runs import Run
@@ -46,8 +57,8 @@ class Link(Protocol):
         """The idle clients: as soon as there are `count`, else after `seconds` whoever is there."""
 
     def exchange(
-        self, frames: Mapping[str, Frame], *, seconds: float, limit: int
-    ) -> Iterator[tuple[str, Frame]]:
+        self, frames: Mapping[str, Question], *, seconds: float, limit: int
+    ) -> Iterator[tuple[str, Answer]]:
         """Each client's frame sent, one answer of each as it comes, until all answered, left or are late."""
 
     def send(self, frames: Mapping[str, Frame]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
-
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 

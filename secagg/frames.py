@@ -12,9 +12,11 @@ from pathlib import Path
 
 __all__ = [
     "WIRE_VERSION",
+    "Answer",
     "Finished",
     "Frame",
     "Hello",
+    "Question",
     "Ready",
     "Refusal",
     "Rejected",
@@ -120,5 +122,11 @@ class Finished:
     rounds: int
     weights: Weights
 
+
+Question = TaskFrame | Request
+"""What a server asks."""
+
+Answer = Ready | Reply | Refusal
+"""What a client answers."""
 
 Frame = Hello | Welcome | Rejected | TaskFrame | Ready | Request | Reply | Refusal | RoundClosed | Finished

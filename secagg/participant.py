@@ -33,6 +33,7 @@ from secagg.frames import (
     TaskFrame,
     Welcome,
 )
+from secagg.masking.messages import stage_of
 from secagg.plan import Plan
 from secagg.prg import Random, Ring
 from secagg.protections import OPENING_STAGES, Assignment
@@ -86,6 +87,7 @@ class Participant:
         self._vector: Ring | None = None
         self._session: ClientSession | None = None
         self._last = (0, 0)
+        self._left: dict[bytes, tuple[int, int]] = {}
         self._spent = False
         self.rounds = 0
         self.final: Weights | None = None
@@ -127,7 +129,9 @@ class Participant:
         if frame.run != self._run:
             self._end_session()
             self._assignment = None
-            self._last = (0, 0)
+            if self._run is not None:
+                self._left[self._run] = self._last
+            self._last = self._left.get(frame.run, (0, 0))
         elif plan != self._plan:
             raise TransportError(
                 "plan-changed", "the server changed the plan of a run it had begun", "ask its operator why"
@@ -243,6 +247,7 @@ class Participant:
             return refuse("session-closed")
         spends = frame.stage in OPENING_STAGES
         try:
+            self._check_stage(frame)
             reply = self._session.answer(frame.body)
         except FloorError:
             self._end_session()
@@ -254,6 +259,13 @@ class Participant:
             return refuse(fault.code)
         self._spent = self._spent or spends
         return Reply(frame.round, frame.attempt, frame.stage, reply)
+
+    def _check_stage(self, frame: Request) -> None:
+        """Whether the body asks for what the frame says: a confirmation under another name spends nothing."""
+        masked = self._assignment is not None and self._assignment.masked
+        stage = stage_of(frame.body) if masked else "upload"
+        if stage != frame.stage:
+            raise ServerFault("stage-mismatch", f"a request for '{stage}' in a frame for {frame.stage!r}")
 
     def _begin(self, attempt: int) -> None:
         """A fresh session for this attempt, over the same vector."""
@@ -280,7 +292,9 @@ class Participant:
         if self._session is not None:
             self._session.close()
             self._session = None
-        self._vector = None
+        if self._vector is not None:
+            self._vector.fill(0)
+            self._vector = None
 
     def close(self) -> None:
         """Erases what a session still holds."""

@@ -1,7 +1,7 @@
 """A run directory: everything a server must still know after `kill -9`, in files that anything can read.
 
     runs/20260314T092653Z-digits/
-        run.json         who this run is: id, name, plan digest, wire version, created, finished
+        run.json         id, name, plan digest, wire version, created, finished (`secagg.run_file`)
         plan.toml        the plan, every default filled in
         ledger.sqlite    attempts and rounds, on the disk before they take effect (`secagg.attempts`)
         checkpoints/     the models (`secagg.checkpoints`)
@@ -25,7 +25,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -41,6 +41,7 @@ from secagg.durable import append_line, mend_lines, sync_folder, write_whole
 from secagg.errors import RunError
 from secagg.frames import WIRE_VERSION
 from secagg.plan import Plan
+from secagg.run_file import RunFile, timestamp
 
 __all__ = ["Run"]
 
@@ -51,55 +52,17 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
-class _About:
-    """run.json."""
-
-    id: str
-    name: str
-    plan_digest: str
-    wire_version: int
-    created: str
-    finished: str | None
-
-    @classmethod
-    def read(cls, path: Path) -> _About:
-        try:
-            about = cls(**json.loads((path / "run.json").read_bytes()))
-            whole = len(bytes.fromhex(about.id)) == 16 and len(bytes.fromhex(about.plan_digest)) == 32
-            if whole and about.name and datetime.fromisoformat(about.created):
-                return about
-        except (OSError, ValueError, TypeError):
-            pass
-        raise RunError(
-            "run-damaged", f"{path / 'run.json'} is not what this library wrote", "start with --fresh"
-        )
-
-    def check(self, path: Path, plan: Plan) -> None:
-        """That it can go on, under this plan."""
-        if bytes.fromhex(self.plan_digest) != plan.digest:
-            raise RunError("run-other-plan", f"{path} was started with another plan", "start with --fresh")
-        if self.wire_version != WIRE_VERSION:
-            raise RunError(
-                "run-other-version",
-                f"{path} speaks wire version {self.wire_version}, and this is {WIRE_VERSION}",
-                "finish it with the version of secagg that began it",
-            )
-        if self.finished is not None:
-            raise RunError("run-finished", f"{path} finished at {self.finished}", "start with --fresh")
-
-    def write(self, path: Path) -> None:
-        write_whole(path / "run.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
-
-
 class Run:
     """One run's directory, locked while open. Made by `create`, `open` or `resume_or_create`."""
 
-    def __init__(self, path: Path, about: _About, resources: ExitStack, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, about: RunFile, resources: ExitStack, ledger: Ledger, clock: Clock
+    ) -> None:
         self.path = path
         self.id = bytes.fromhex(about.id)
         self._about, self._resources, self._ledger, self._clock = about, resources, ledger, clock
         self._checkpoints = Checkpoints(path / "checkpoints")
+        self.resumed = False
 
     @classmethod
     def create(
@@ -114,12 +77,12 @@ class Run:
         """A new run under `root`, with `weights` as the checkpoint of round 0. `run.json` is written last."""
         now = clock()
         path = _new_folder(Path(root), f"{now:%Y%m%dT%H%M%SZ}-{plan.run.name}")
-        about = _About(
+        about = RunFile(
             id=(run_id or os.urandom(16)).hex(),
             name=plan.run.name,
             plan_digest=plan.digest.hex(),
             wire_version=WIRE_VERSION,
-            created=_timestamp(now),
+            created=timestamp(now),
             finished=None,
         )
         with _writing(path), ExitStack() as unmade:
@@ -148,7 +111,7 @@ class Run:
             raise RunError("run-missing", f"{path} holds no run", "a run directory has a run.json")
         with _writing(path), ExitStack() as unopened:
             resources = unopened.enter_context(_locked(path))
-            about = _About.read(path)
+            about = RunFile.read(path)
             about.check(path, plan)
             if not (path / "ledger.sqlite").is_file():
                 raise RunError(
@@ -158,6 +121,7 @@ class Run:
             resources.callback(ledger.close)
             run = cls(path, about, resources, ledger, clock)
             run._recover()
+            run.resumed = True
             run.log("run-resumed", next_round=run.next_round())
             unopened.pop_all()
             return run
@@ -196,13 +160,13 @@ class Run:
         """What metrics.jsonl says, a dict per closed round."""
         return [json.loads(record) for record in self._ledger.records()]
 
-    def latest_checkpoint(self) -> Path:
-        """The safetensors file with the current weights."""
-        return self._checkpoints.path(self._last_round())
-
     def checkpoint_path(self, round: int) -> Path:
         """The safetensors file with the weights after this round (0: initial); there if it was kept."""
         return self._checkpoints.path(round)
+
+    def latest_checkpoint(self) -> Path:
+        """The file with the newest model: what `last` reads, to be sent as it is."""
+        return self._checkpoints.path(self._last_round())
 
     def next_round(self) -> int:
         """One above the highest round that was closed or opened; 1 in a new run."""
@@ -243,13 +207,13 @@ class Run:
 
     def log(self, event: str, **fields: object) -> None:
         """One line of log.jsonl. What goes in must be fit for anybody to read."""
-        line = {"time": _timestamp(self._clock()), "event": event, **_jsonable(fields)}
+        line = {"time": timestamp(self._clock()), "event": event, **_jsonable(fields)}
         with _writing(self.path):
             append_line(self.path / "log.jsonl", json.dumps(line), sync=False)
 
     def finish(self) -> None:
         """The run is over; it will not be resumed."""
-        self._about = replace(self._about, finished=_timestamp(self._clock()))
+        self._about = replace(self._about, finished=timestamp(self._clock()))
         self.log("run-finished")
         with _writing(self.path):
             self._about.write(self.path)
@@ -276,7 +240,7 @@ class Run:
         return rounds[-1]
 
     def _record(self, round: int, outcome: str, **more: object) -> dict[str, object]:
-        return {"round": round, "outcome": outcome, "time": _timestamp(self._clock()), **more}
+        return {"round": round, "outcome": outcome, "time": timestamp(self._clock()), **more}
 
     def _close(self, round: int, record: Mapping[str, object]) -> None:
         line = json.dumps(record)
@@ -327,7 +291,7 @@ def _newest_unfinished(root: Path, plan: Plan) -> Path | None:
     found = []
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if ours.fullmatch(path.name) and (path / "run.json").is_file():
-            about = _About.read(path)
+            about = RunFile.read(path)
             if (about.name, about.plan_digest, about.wire_version, about.finished) == wanted:
                 found.append((about.created, path))
     return max(found)[1] if found else None
@@ -358,10 +322,6 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror}",
             "see to the disk, then start again",
         ) from None
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _jsonable(value: Any) -> Any:

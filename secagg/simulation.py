@@ -13,24 +13,31 @@ from pathlib import Path
 from typing import Final
 
 from secagg.aggregation import Aggregate
-from secagg.coordinator import Coordinator, RoundReport
+from secagg.coordinator import Coordinator, Link, RoundReport
 from secagg.credentials import Authority, Credentials
 from secagg.enrolment import issue_credentials, new_authority
 from secagg.errors import RunError, SecaggError
-from secagg.frames import WIRE_VERSION, Finished, Frame, TaskFrame, Welcome
+from secagg.frames import (
+    WIRE_VERSION,
+    Answer,
+    Finished,
+    Frame,
+    Question,
+    Ready,
+    Refusal,
+    Reply,
+    TaskFrame,
+    Welcome,
+)
 from secagg.participant import Participant
 from secagg.plan import Plan
 from secagg.prg import Random
 from secagg.runs import Run
+from secagg.tap import Tap, TappedLink
 from secagg.update import Evaluate, Task, Train, Update
 from secagg.weights import Weights
 
-__all__ = ["SERVER", "Frame", "SimulationResult", "Tap", "simulate"]
-
-SERVER: Final = "server"
-
-Tap = Callable[[str, str, Frame], None]
-"""`tap(sender, receiver, frame)`, for every frame either side would see; the server is "server"."""
+__all__ = ["SimulationResult", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,9 @@ def simulate(
             if executor is not None
             else None
         )
-        link = MemoryLink(participants, Welcome(WIRE_VERSION, run.id, plan.to_json()), tap, threads)
+        link: Link = MemoryLink(participants, Welcome(WIRE_VERSION, run.id, plan.to_json()), threads)
+        if tap is not None:
+            link = TappedLink(link, tap)
         coordinator = Coordinator(
             plan,
             run,
@@ -120,11 +129,9 @@ class MemoryLink:
         self,
         participants: Mapping[str, Participant],
         welcome: Welcome,
-        tap: Tap | None,
         threads: ThreadPoolExecutor | None,
     ) -> None:
         self._participants = dict(participants)
-        self._tap = tap
         self._threads = threads
         for name in self._participants:
             self._deliver(name, welcome)
@@ -134,11 +141,11 @@ class MemoryLink:
 
     def exchange(
         self,
-        frames: Mapping[str, Frame],
+        frames: Mapping[str, Question],
         *,
         seconds: float,  # noqa: ARG002 - nobody is late
         limit: int,  # noqa: ARG002 - nobody sends more
-    ) -> Iterator[tuple[str, Frame]]:
+    ) -> Iterator[tuple[str, Answer]]:
         here = {name: frame for name, frame in frames.items() if name in self._participants}
         training = any(isinstance(frame, TaskFrame) for frame in here.values())
         if self._threads is not None and training:
@@ -146,7 +153,7 @@ class MemoryLink:
         else:
             answers = map(self._deliver, here.keys(), here.values())
         for name, answer in zip(here, answers, strict=True):
-            if answer is not None:
+            if isinstance(answer, Ready | Reply | Refusal):
                 yield name, answer
 
     def send(self, frames: Mapping[str, Frame]) -> None:
@@ -156,21 +163,13 @@ class MemoryLink:
 
     def finish(self, frame: Finished) -> None:
         """Nobody needs the model brought home: it is here."""
-        if self._tap is not None:
-            for name in self._participants:
-                self._tap(SERVER, name, frame)
 
     def dismiss(self, client: str, error: SecaggError) -> None:
         self._participants.pop(client, None)
         raise RunError("simulation-fault", f"'{client}' was excluded: {error}")
 
     def _deliver(self, name: str, frame: Frame) -> Frame | None:
-        if self._tap is not None:
-            self._tap(SERVER, name, frame)
-        answer = self._participants[name].handle(frame)
-        if self._tap is not None and answer is not None:
-            self._tap(name, SERVER, answer)
-        return answer
+        return self._participants[name].handle(frame)
 
 
 def _elsewhere(executor: Executor, train: Train, task: Task) -> Update:

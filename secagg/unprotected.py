@@ -103,6 +103,8 @@ class UnprotectedServer:
                 self._faults[client] = "two-answers"
                 raise ClientFault("two-answers", f"'{client}' answered twice, differently", client)
             return
+        if client in self._faults:
+            raise ClientFault(self._faults[client], f"'{client}' was left out of this attempt", client)
         try:
             add_packed(reply, self._bits, self._total)
         except SecaggError as error:

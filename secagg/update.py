@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +48,8 @@ class Update:
     under `weighting = "examples"`). metrics: name -> finite number; those the plan declares are averaged
     inside the protected vector, others stay on the client.
 
-    Raises UpdateError `update-ambiguous`, `update-num-examples` or `update-metrics`. The repr shows no value.
+    Raises UpdateError `update-ambiguous`, `update-not-arrays`, `update-num-examples` or `update-metrics`.
+    The repr shows no value.
     """
 
     weights: Mapping[str, Array] | None = None
@@ -58,13 +60,20 @@ class Update:
     def __post_init__(self) -> None:
         if (self.weights is None) == (self.delta is None):
             raise UpdateError("update-ambiguous", "an Update has either weights or a delta, and not both")
-        count = self.num_examples
-        if isinstance(count, bool) or not hasattr(count, "__index__") or count.__index__() < 0:
+        if not isinstance(self.delta if self.weights is None else self.weights, Mapping):
+            raise UpdateError("update-not-arrays", "an update is a dict of named NumPy arrays")
+        try:
+            count = -1 if isinstance(self.num_examples, bool) else operator.index(self.num_examples)
+        except TypeError:
+            count = -1
+        if count < 0:
             raise UpdateError("update-num-examples", "num_examples is an integer, zero or more")
+        if not isinstance(self.metrics, Mapping):
+            raise UpdateError("update-metrics", "metrics are a dict of named numbers")
         for name, value in self.metrics.items():
             try:
                 finite = math.isfinite(value)
-            except TypeError:
+            except (TypeError, ValueError, OverflowError):
                 finite = False
             if not isinstance(name, str) or not finite:
                 raise UpdateError("update-metrics", f"the metric {name!r} is not a finite number")

@@ -144,8 +144,8 @@ class Layout:
         The values may be changed; each block is a new array.
         """
         for part in self.parts:
-            flat = arrays[part.name].reshape(-1)
-            under = None if base is None else base[part.name].reshape(-1)
+            flat = np.asarray(arrays[part.name]).reshape(-1)  # a matrix or a masked array, as a plain one
+            under = None if base is None else np.asarray(base[part.name]).reshape(-1)
             for at in range(0, len(flat), BLOCK):
                 values = flat[at : at + BLOCK].astype(np.float64)
                 if under is not None:
@@ -160,7 +160,7 @@ def digest(weights: Mapping[str, Array]) -> bytes:
         array = weights[name]
         hasher.update(canonical.encode(name, array.dtype.name, len(array.shape), *array.shape))
         little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-        hasher.update(little.reshape(-1).view(np.uint8))
+        hasher.update(little.reshape(-1).view(np.uint8).data)
     return hasher.digest()
 
 

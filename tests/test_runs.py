@@ -122,6 +122,7 @@ def test_the_first_the_last_three_and_every_tenth_checkpoint_are_kept(run: Run) 
         f"round-{round:04d}.state.safetensors" for round in kept[1:]
     }
     assert kept_rounds(range(5)) == {0, 2, 3, 4}
+    assert run.latest_checkpoint() == run.checkpoint_path(24)
     assert len(run.history) == 24
 
 

@@ -20,6 +20,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from functools import cached_property
 from typing import Final
 
@@ -28,7 +29,7 @@ import numpy.typing as npt
 
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import bits_for, centred, word
-from secagg.errors import EncodingError
+from secagg.errors import EncodingError, UpdateError
 from secagg.prg import Ring, expand
 from secagg.weights import Array, Layout
 
@@ -61,7 +62,7 @@ class Settings:
     @property
     def scale(self) -> int:
         """A power of two; one rounding step is 1 / scale, at most `precision`."""
-        return 1 << max(0, math.ceil(-math.log2(self.precision)))
+        return 1 << max(0, 1 - math.frexp(self.precision)[1])
 
     @property
     def largest(self) -> int:
@@ -70,7 +71,8 @@ class Settings:
         Raises EncodingError `precision-too-fine` beyond 2^52, where float64 is no longer exact.
         """
         clip = max((norm for _, norm in self.groups), default=self.clip_norm)
-        largest = max(math.ceil(self.scale * max(clip, self.clip_norm)), self.scale, self.max_weight)
+        norm = Fraction(max(clip, self.clip_norm))
+        largest = max(math.ceil(self.scale * norm), self.scale, self.max_weight)
         if largest > _MAX_EXACT:
             raise EncodingError(
                 "precision-too-fine",
@@ -143,7 +145,10 @@ class Codec:
         seed: bytes,
     ) -> Encoded:
         """One client's contribution. `arrays` are checked (`Layout.check`); with `base`, its difference to
-        them counts. `seed`: 32 secret random bytes, used once, for the rounding."""
+        them counts. `seed`: 32 secret random bytes, used once, for the rounding.
+
+        Raises UpdateError `update-not-finite` when finite numbers have a difference or a norm that is not.
+        """
         settings = self.settings
         factors = self._clip_factors(arrays, base)
         clipped = any(factor < 1.0 for factor in factors.values())
@@ -188,10 +193,17 @@ class Codec:
     ) -> dict[int, float]:
         squares: dict[int, float] = {}
         norms: dict[int, float] = {}
-        for part, _, values in self.layout.blocks(arrays, base):
-            group, norms_of_group = self.settings.clip_norm_of(part.name)
-            norms[group] = norms_of_group
-            squares[group] = squares.get(group, 0.0) + float(np.dot(values, values))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part, _, values in self.layout.blocks(arrays, base):
+                group, norms_of_group = self.settings.clip_norm_of(part.name)
+                norms[group] = norms_of_group
+                squares[group] = squares.get(group, 0.0) + float(np.dot(values, values))
+        if not all(map(math.isfinite, squares.values())):
+            raise UpdateError(
+                "update-not-finite",
+                "the update is too large for its norm to be computed",
+                "a smaller learning rate, or gradient clipping in training",
+            )
         return {
             group: min(1.0, norms[group] / math.sqrt(square)) if square > 0 else 1.0
             for group, square in squares.items()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from traceback import clear_frames
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -123,9 +124,10 @@ class MaskingClient:
                 self._cache.keep(stage, request, reply)
                 del self._stages[0]
             done = True
-        except (FloorError, ServerFault):
-            raise
         except SecaggError as error:
+            clear_frames(error.__traceback__)  # or whoever keeps the error keeps their local variables
+            if isinstance(error, FloorError | ServerFault):
+                raise
             raise ServerFault(error.code, error.message, error.hint) from error
         finally:
             if not done:

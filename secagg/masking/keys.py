@@ -25,6 +25,7 @@ __all__ = [
     "Secret",
     "channel_key",
     "commitment",
+    "is_canonical",
     "is_low_order",
     "mask_key",
     "self_mask_key",
@@ -112,6 +113,14 @@ def _private_key(private: bytes | bytearray) -> X25519PrivateKey:
 def is_low_order(public: bytes) -> bool:
     """Whether a public key has small order (RFC 7748, 6.1); the top bit is ignored, as the curve does."""
     return (public[:-1] + bytes((public[-1] & 0x7F,))) in _LOW_ORDER
+
+
+def is_canonical(public: bytes) -> bool:
+    """Whether these are the bytes every implementation writes for this point: below 2^255 - 19.
+
+    X25519 reads others as the same point (RFC 7748, 5), so that one key could pass for two.
+    """
+    return int.from_bytes(public, "little") < _FIELD
 
 
 class Agreement:

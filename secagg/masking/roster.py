@@ -19,7 +19,7 @@ from secagg import canonical
 from secagg.credentials import Authority, Identity
 from secagg.errors import CredentialsError, FloorError, ProtocolError
 from secagg.masking.graph import neighbours
-from secagg.masking.keys import is_low_order
+from secagg.masking.keys import is_canonical, is_low_order
 from secagg.masking.messages import Advertisement, Entry
 from secagg.masking.parameters import Threshold
 
@@ -60,25 +60,27 @@ class Member:
 def verify_entry(entry: Entry, context: bytes, authority: Authority, admits: Admits, now: datetime) -> Member:
     """One entry on its own: certificate, role, id, signature, keys.
 
-    Raises ProtocolError `member-certificate`, `member-id`, `member-signature`, `key-low-order`, or
-    FloorError `floor-member`.
+    Raises ProtocolError `member-certificate`, `member-id`, `member-signature`, `key-low-order`,
+    `key-encoding`, or FloorError `floor-member`.
     """
     advertisement = entry.advertisement
     try:
         identity = authority.identify(advertisement.certificate, role="client", now=now)
     except CredentialsError as error:
-        raise ProtocolError("member-certificate", f"'{entry.id}': {error.message}") from error
+        raise ProtocolError("member-certificate", f"{entry.id!r}: {error.message}") from error
     if identity.name != entry.id:
-        raise ProtocolError("member-id", f"'{entry.id}' shows the certificate of '{identity.name}'")
+        raise ProtocolError("member-id", f"{entry.id!r} shows the certificate of '{identity.name}'")
     if not admits(identity):
         raise FloorError(
             "floor-member",
-            f"'{entry.id}' ({identity.fingerprint[:16]}…) is not a member this client accepts",
+            f"{entry.id!r} ({identity.fingerprint[:16]}…) is not a member this client accepts",
             "add its certificate's fingerprint to `members` in the floor, or leave the run",
         )
     for key in (advertisement.channel_pk, advertisement.mask_pk):
         if is_low_order(key):
-            raise ProtocolError("key-low-order", f"'{entry.id}': a public key of small order")
+            raise ProtocolError("key-low-order", f"{entry.id!r}: a public key of small order")
+        if not is_canonical(key):
+            raise ProtocolError("key-encoding", f"{entry.id!r}: a public key in a second form")
     message = signed(
         "advertise",
         entry.id,
@@ -88,7 +90,7 @@ def verify_entry(entry: Entry, context: bytes, authority: Authority, admits: Adm
         advertisement.commitment,
     )
     if not identity.verify(advertisement.signature, message):
-        raise ProtocolError("member-signature", f"'{entry.id}': the signature over its keys is wrong")
+        raise ProtocolError("member-signature", f"{entry.id!r}: the signature over its keys is wrong")
     return Member(entry.id, advertisement, identity)
 
 

@@ -65,7 +65,7 @@ def join(shares: Mapping[int, bytes], threshold: int, prime: int = PRIME) -> byt
     Raises ProtocolError `share-count`, `share-point`, `share-length`, `share-range`, or `secret-range` when
     the value is no 32-byte secret.
     """
-    if len(shares) != threshold:
+    if not shares or len(shares) != threshold:
         raise ProtocolError("share-count", f"{threshold} shares expected, {len(shares)} came")
     points = tuple(sorted(shares))
     if points[0] < 1 or points[-1] >= prime:

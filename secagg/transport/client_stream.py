@@ -13,7 +13,7 @@ from typing import Any, Final
 import grpc
 
 from secagg.errors import TransportError
-from secagg.frames import Finished, Rejected, Reply, RoundClosed, TaskFrame, Welcome
+from secagg.frames import WIRE_VERSION, Finished, Rejected, Reply, RoundClosed, TaskFrame, Welcome
 from secagg.frames import Request as StageRequest
 from secagg.transport.chunks import Assembly, body_messages
 from secagg.transport.envelopes import INLINE, Grant, Greeting, Offer, Question, Unit, question_of
@@ -52,7 +52,7 @@ class ClientStream:
                 self._mailbox.deliver(first)
                 return True
             if first is None:
-                return self._foreign()
+                return await self._broken()
             welcomed(_checked(first))
             reading = asyncio.ensure_future(self._listen())
             tasks = [reading, asyncio.ensure_future(self._write(send_more))]
@@ -63,9 +63,9 @@ class ClientStream:
             for task in tasks:
                 if task.done():
                     task.result()
-            return self._foreign()
+            return await self._broken()
         except (TimeoutError, *BROKEN):
-            return self._foreign()
+            return await self._broken()
         finally:
             for task in tasks:
                 task.cancel()
@@ -87,6 +87,7 @@ class ClientStream:
                     raise TransportError(
                         "frame-unexpected", f"a {type(unit).__name__} came after the welcome"
                     )
+            del unit  # it may be large, and the next one may be hours away
         return False
 
     async def _read(self) -> Unit | None:
@@ -126,6 +127,8 @@ class ClientStream:
         """Close this side, which tells the server that all has arrived, and wait for the server to follow."""
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
+        if self._call.done():
+            return
         try:
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self._call.done_writing()
@@ -133,9 +136,9 @@ class ClientStream:
         except (TimeoutError, *BROKEN):
             return
 
-    def _foreign(self) -> bool:
+    async def _broken(self) -> bool:
         """False, for a stream that broke and may be made anew; raises if the server is none of ours."""
-        code = self._code()
+        code = await self._call.code() if self._call.done() else None
         if code is grpc.StatusCode.UNIMPLEMENTED:
             raise TransportError(
                 "not-secagg", "a gRPC server answered that is no secagg server", "check the address"
@@ -143,3 +146,16 @@ class ClientStream:
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise TransportError("frame-oversized", "a message came that is larger than any of this version")
         return False
+
+
+def _checked(unit: Unit) -> Welcome:
+    if not isinstance(unit, Welcome):
+        raise TransportError("frame-unexpected", f"a welcome was expected, and a {type(unit).__name__} came")
+    if unit.wire != WIRE_VERSION:
+        raise TransportError(
+            "wire-version",
+            f"the server speaks version {unit.wire} of the wire protocol, "
+            f"and this client version {WIRE_VERSION}",
+            "install releases with the same wire version on both sides; the README has the table",
+        )
+    return unit

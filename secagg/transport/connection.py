@@ -2,10 +2,10 @@
 
 Dials out, and goes on dialling: a stream that breaks is made anew after a pause that grows from 0.2 to 10
 seconds, for as long as it takes. What would never pass by itself ends the connection, in words
-(`secagg.transport.diagnosis`): a certificate that one of the two sides will not accept, a server that is none.
+(`secagg.transport.diagnosis`): a certificate that one side will not accept, a server that is none of ours.
 
-gRPC runs on the process's own loop (`secagg.transport.loop`); the caller trains, and takes and gives frames, in
-its own thread. What this is not: the client's side of the protocol, which is the participant's.
+gRPC runs on the process's own loop (`secagg.transport.loop`); the caller trains, and takes and gives frames,
+in its own thread. What this is not: the client's side of the protocol, which is the participant's.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Connection:
         self._send_more = asyncio.Event()
         self._done: Final = threading.Event()
         self._living: Final[Future[None]] = loop.submit(self._live())
+        self._living.add_done_callback(lambda _: self._mailbox.end(_ended()))
 
     def next(self, timeout: float | None = None) -> Frame | None:
         """The next frame from the server; None if none came within `timeout` seconds.
@@ -83,7 +84,12 @@ class Connection:
 
         Raises TransportError: what ended the connection (`connection-ended` after the last frame).
         """
-        return self._mailbox.take(timeout)
+        try:
+            return self._mailbox.take(timeout)
+        except TransportError:
+            if self._living.done() and not self._living.cancelled():
+                self._living.result()  # raises what nobody foresaw
+            raise
 
     def send(self, frame: Answer) -> None:
         """Answer. Does not wait; an answer that is lost on the way is sent again.

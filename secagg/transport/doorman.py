@@ -7,7 +7,7 @@ to `turned_away` with the reason and is sent the alert, and whoever passes is co
 in a directory that only this user can enter. Which certificate a connection showed is known by the name that
 its inner end is bound to: gRPC reports it as the peer, and `caller` looks it up.
 
-What this is not: a check beyond TLS. Who may join is decided by the stream (`secagg.transport.server_stream`).
+What this is not: a check beyond TLS. Who may join is decided in `secagg.transport.server_stream`.
 """
 
 from __future__ import annotations
@@ -278,5 +278,5 @@ def _printed(name: object) -> str:
     """A peer's address as logs print it: host:port."""
     if not isinstance(name, tuple) or len(name) < 2:
         return "an unknown address"
-    host, port = str(name[0]), name[1]
+    host, port = str(name[0]).removeprefix("::ffff:"), name[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

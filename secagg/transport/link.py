@@ -22,7 +22,7 @@ import grpc
 
 from secagg.credentials import Credentials, Identity
 from secagg.errors import SecaggError, TransportError
-from secagg.frames import Frame, Request, TaskFrame, Welcome
+from secagg.frames import Finished, Frame, Request, TaskFrame, Welcome
 from secagg.transport import loop
 from secagg.transport.chunks import check
 from secagg.transport.doorman import Doorman
@@ -59,6 +59,7 @@ class GrpcLink:
         grace: float = 2.0,
         stall: float = 20.0,
     ) -> None:
+        self.slots: Final = slots
         self._log: Final = log
         self._switchboard: Final = Switchboard(slots, grace, log)
         self._reception: Final = Reception(
@@ -106,6 +107,11 @@ class GrpcLink:
         for frame in frames.values():
             check(frame)
         loop.post(self._switchboard.send, dict(frames))
+
+    def finish(self, frame: Finished) -> None:
+        """The last frame: to everyone who is there, and to those who return before `close`."""
+        check(frame)
+        loop.post(self._switchboard.finish, frame)
 
     def dismiss(self, client: str, error: SecaggError) -> None:
         """Tell a client why its stream ends, and end it."""

@@ -1,8 +1,8 @@
 """A client's side of one run's conversation: what has come, what is to go. Without a socket.
 
-Two threads meet here. The caller's takes frames out of the inbox and puts answers into the outbox; gRPC's does
-the reverse. A conversation outlives its streams: what was not sent whole is sent again on the next one, and so
-is the answer to the last question, which may have been lost on the way; the server drops what it has already.
+Two threads meet here. The caller's takes frames out of the inbox and puts answers into the outbox; gRPC's
+does the reverse. A conversation outlives its streams: what was not sent whole is sent again on the next one,
+and so is the answer to the last question, which may have been lost on the way; the server drops what it has.
 """
 
 from __future__ import annotations

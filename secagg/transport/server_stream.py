@@ -1,8 +1,8 @@
 """One client's stream on the server's side: gRPC on one hand, the switchboard on the other.
 
 Reads in one task and writes in another. Frames leave in the order they were queued; a rejection does not
-wait for its turn, and comes at the latest after the chunk that is being sent. Whoever sends what no client may
-send is rejected with the code, and its stream ends.
+wait for its turn, and comes at the latest after the chunk that is being sent. Whoever sends what no client
+may send is rejected with the code, and its stream ends.
 """
 
 from __future__ import annotations
@@ -205,6 +205,7 @@ class ServerStream:
             if not isinstance(unit, Ready | Reply | Refusal | Offer):
                 raise TransportError("frame-unexpected", f"a {type(unit).__name__} came after the greeting")
             receive(unit)
+            del unit  # it may be large, and the next one may be hours away
 
     async def _read(self) -> Unit | None:
         """The next whole frame; None at the end."""
@@ -225,6 +226,7 @@ class ServerStream:
                         break
                 else:
                     self._model_sent = isinstance(unit, Finished)
+            del unit, pieces
         if self._last is not None:
             await self._context.write(encode(self._last))
 

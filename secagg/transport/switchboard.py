@@ -71,6 +71,7 @@ class _Seat:
     exchange: Exchange | None = None
     training: int | None = None
     farewell: Finished | None = None
+    dismissed: SecaggError | None = None
     grace: asyncio.TimerHandle | None = None
 
     @property
@@ -100,6 +101,9 @@ class Switchboard:
     def join(self, name: str, stream: Stream, greeting: Greeting) -> None:
         """A welcomed client has a stream. The newest wins."""
         seat = self._seats.setdefault(name, _Seat(name))
+        if seat.dismissed is not None:
+            stream.reject(seat.dismissed)
+            return
         if seat.stream is not None:
             self._log("client-replaced", client=name)
             self._let_go_of_upload(seat)
@@ -207,11 +211,16 @@ class Switchboard:
             if seat.stream is not None:
                 seat.stream.enqueue(frame)
 
+    def finish(self, frame: Finished) -> None:
+        """The last frame, to everyone who ever joined."""
+        self.send(dict.fromkeys(self._seats, frame))
+
     def dismiss(self, name: str, error: SecaggError) -> None:
-        """Reject a client: its stream ends, and it is waited for no longer."""
+        """Reject a client: its stream ends, it is waited for no longer, and it may not return."""
         seat = self._seats.get(name)
         if seat is None:
             return
+        seat.dismissed = error
         self._let_go_of_upload(seat)
         if seat.stream is not None:
             stream, seat.stream = seat.stream, None

@@ -49,7 +49,7 @@ _ALERTS: Final[dict[str, tuple[str, str, str]]] = {
     "ALERT_UNKNOWN_CA": ("foreign", "was issued by another authority", _ENROL),
     "ALERT_UNSUPPORTED_CERTIFICATE": ("role", "was issued for the other role", _ROLE),
     "ALERT_CERTIFICATE_REQUIRED": ("missing", "was not shown", _ENROL),
-    "ALERT_BAD_CERTIFICATE": ("refused", "is not valid yet, or is not what was expected", _CLOCKS),
+    "ALERT_BAD_CERTIFICATE": ("refused", "is not valid yet, or not for the host that was dialled", _CLOCKS),
 }
 """End of OpenSSL's reason -> the same, as the other side's alert says it."""
 
@@ -86,8 +86,9 @@ def words(error: ssl.SSLError | OSError, *, here: str, peer: str) -> TransportEr
         end, said, hint = _VERIFICATION.get(
             error.verify_code, ("refused", f"was refused ({error.verify_message})", _ENROL)
         )
+        verdict = "was turned away" if here == "server" else "is not trusted"
         return TransportError(
-            f"tls-{_subject(there)}-{end}", f"{peer} was turned away: its {there} certificate {said}", hint
+            f"tls-{_subject(there)}-{end}", f"{peer} {verdict}: its {there} certificate {said}", hint
         )
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return TransportError(
