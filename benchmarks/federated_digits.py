@@ -41,8 +41,8 @@ class Outcome:
 
 
 def run(seed: int, rounds: int) -> Outcome:
-    pooled = 100 * setting.pooled(seed, rounds)
-    alone = 100 * statistics.fmean(setting.alone(seed, rounds).values())
+    pooled = 100 * setting.pooled(seed, rounds)[-1]
+    alone = 100 * statistics.fmean(curve[-1] for curve in setting.alone(seed, rounds).values())
     started = time.perf_counter()
     result = secagg.simulate(
         initial_weights(seed),

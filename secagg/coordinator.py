@@ -32,7 +32,7 @@ from secagg.frames import (
     TaskFrame,
 )
 from secagg.plan import Plan
-from secagg.protections import Assignment, least_cohort
+from secagg.protections import MAX_ATTEMPTS, Assignment, least_cohort
 from secagg.runs import Run
 from secagg.session import ServerSession, Sum
 from secagg.update import Evaluate
@@ -42,7 +42,6 @@ __all__ = ["Coordinator", "Link", "NotEnoughClients", "RoundReport"]
 
 _log = logging.getLogger("secagg.server")
 
-MAX_ATTEMPTS: Final = 3
 _SMALL_REPLY: Final = 1024
 
 

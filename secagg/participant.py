@@ -19,7 +19,7 @@ from typing import Final
 
 from secagg import weights as named_arrays
 from secagg.credentials import Credentials, Identity
-from secagg.errors import FloorError, SecaggError, ServerFault, TransportError, UpdateError
+from secagg.errors import FloorError, ProtocolError, SecaggError, ServerFault, TransportError, UpdateError
 from secagg.floor import Floor
 from secagg.frames import (
     Finished,
@@ -36,7 +36,7 @@ from secagg.frames import (
 from secagg.masking.messages import stage_of
 from secagg.plan import Plan
 from secagg.prg import Random, Ring
-from secagg.protections import OPENING_STAGES, Assignment
+from secagg.protections import MAX_ATTEMPTS, OPENING_STAGES, Assignment
 from secagg.session import ClientSession
 from secagg.update import Evaluate, Task, Train, Update
 from secagg.weights import Weights
@@ -89,6 +89,7 @@ class Participant:
         self._last = (0, 0)
         self._left: dict[bytes, tuple[int, int]] = {}
         self._spent = False
+        self._attempts = 0
         self.rounds = 0
         self.final: Weights | None = None
 
@@ -152,6 +153,7 @@ class Participant:
             return Refusal(frame.round, 0, TRAIN_STAGE, "round-old")
         self._end_session()
         self._spent = False
+        self._attempts = 0
         self._last = (frame.round, 0)
         try:
             self._vector = self._trained(frame)
@@ -242,6 +244,8 @@ class Participant:
         if wanted > self._last:
             if self._spent:
                 return refuse("vector-spent")
+            if self._attempts == MAX_ATTEMPTS:
+                return refuse("attempts-exhausted")
             self._begin(frame.attempt)
         if self._session is None:
             return refuse("session-closed")
@@ -252,7 +256,7 @@ class Participant:
         except FloorError:
             self._end_session()
             raise
-        except ServerFault as fault:
+        except ProtocolError as fault:
             _log.error("nothing was revealed in round %d: %s", frame.round, fault)
             self._session.close()
             self._session = None
@@ -273,6 +277,7 @@ class Participant:
             self._session.close()
         if self._assignment is None or self._vector is None:
             raise TransportError("frame-unexpected", "a request before a task")
+        self._attempts += 1
         self._last = (self._assignment.round, attempt)
         self._session = self._assignment.client_session(
             attempt, self._vector, self._credentials, self._admits, self._clock()

@@ -21,7 +21,9 @@ from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, model_validator
 
-from secagg.errors import Problem
+from secagg.encoding.codec import Settings
+from secagg.errors import EncodingError, Problem, ProtocolError
+from secagg.masking.parameters import Policy, threshold
 from secagg.plan_tables import (
     Aggregation,
     ClipGroup,
@@ -50,6 +52,8 @@ __all__ = [
     "RunSection",
     "Training",
     "cross_problems",
+    "policy_of",
+    "settings_of",
 ]
 
 
@@ -130,6 +134,31 @@ class Plan(Section):
         return validate_whole(cls, document, handler, info, cross_problems)
 
 
+def settings_of(plan: Plan) -> Settings:
+    """How the plan encodes."""
+    return Settings(
+        max_clients=plan.cohort.max_clients,
+        clip_norm=plan.encoding.clip_norm,
+        precision=plan.encoding.precision,
+        groups=tuple((group.match, group.clip_norm) for group in plan.encoding.group),
+        ranges=tuple((name, bounds.min, bounds.max) for name, bounds in sorted(plan.metrics.items())),
+        by_examples=plan.aggregation.weighting == "examples",
+        max_examples=plan.aggregation.max_examples,
+    )
+
+
+def policy_of(plan: Plan) -> Policy:
+    """What the plan assumes of its clients."""
+    cohort = plan.cohort
+    return Policy(
+        max_clients=cohort.max_clients,
+        min_survivors=cohort.min_survivors,
+        colluders=cohort.colluders,
+        dropouts=cohort.dropouts,
+        adversary=cohort.adversary,
+    )
+
+
 def cross_problems(plan: Plan, parsed: Parsed) -> Iterator[Problem]:
     """Contradictions between fields that are each fine alone.
 
@@ -138,10 +167,14 @@ def cross_problems(plan: Plan, parsed: Parsed) -> Iterator[Problem]:
     """
     yield from _enough_survivors(plan.cohort, parsed)
     if parsed("protection.kind") and plan.protection.kind == "masks":
-        yield from _survivable_dropouts(plan.cohort, parsed)
-        yield from _outnumbered_colluders(plan.cohort, parsed)
+        contradictions = [
+            *_survivable_dropouts(plan.cohort, parsed),
+            *_outnumbered_colluders(plan.cohort, parsed),
+        ]
+        yield from contradictions or _feasible_thresholds(plan, parsed)
     yield from _one_group_per_pattern(plan.encoding, parsed)
     yield from _steps_below_norms(plan.encoding, parsed)
+    yield from _sums_that_fit(plan, parsed)
 
 
 def _enough_survivors(cohort: Cohort, parsed: Parsed) -> Iterator[Problem]:
@@ -205,6 +238,39 @@ def _steps_below_norms(encoding: Encoding, parsed: Parsed) -> Iterator[Problem]:
                 f"is {norm!r}, and precision is {encoding.precision!r}: a rounding step must be smaller",
                 "lower encoding.precision; a millionth of the norm is usual",
             )
+
+
+def _feasible_thresholds(plan: Plan, parsed: Parsed) -> Iterator[Problem]:
+    """A full cohort has a threshold, and it survives the dropouts the plan expects."""
+    cohort = plan.cohort
+    sizes = ("cohort.adversary", "cohort.colluders", "cohort.max_clients", "cohort.min_survivors")
+    if not parsed(*sizes, "cohort.dropouts") or cohort.min_survivors > cohort.max_clients:
+        return
+    try:
+        limits = threshold(policy_of(plan), cohort.max_clients)
+    except ProtocolError as error:
+        yield Problem("cohort.max_clients", error.message, error.hint)
+        return
+    expected = policy_of(plan).expected_dropouts(cohort.max_clients)
+    if limits.tolerated < expected:
+        yield Problem(
+            "cohort.dropouts",
+            f"{expected} of {cohort.max_clients} clients may vanish, and {limits.needed} must stay for a sum",
+            f"dropouts of at most {limits.tolerated / cohort.max_clients:.3g}, fewer colluders or a lower "
+            "min_survivors",
+        )
+
+
+def _sums_that_fit(plan: Plan, parsed: Parsed) -> Iterator[Problem]:
+    """No sum of a full cohort may wrap in the widest ring there is."""
+    if not parsed("encoding.precision", "encoding.clip_norm", "encoding.group", "cohort.max_clients"):
+        return
+    if not parsed("aggregation.weighting", "aggregation.max_examples"):
+        return
+    try:
+        settings_of(plan).bits  # noqa: B018 - computing it is the check
+    except EncodingError as error:
+        yield Problem("encoding.precision", error.message, error.hint)
 
 
 def _toml(item: object, *, value: bool = False) -> str:

@@ -10,47 +10,26 @@ from typing import Final
 
 from secagg import canonical
 from secagg.credentials import Authority, Credentials
-from secagg.encoding.codec import Codec, Settings
+from secagg.encoding.codec import Codec
 from secagg.errors import CredentialsError
 from secagg.masking.client import MaskingClient
-from secagg.masking.parameters import Policy, threshold
+from secagg.masking.parameters import threshold
 from secagg.masking.roster import Admits
 from secagg.masking.server import MaskingServer
-from secagg.plan import Plan
+from secagg.plan import Plan, policy_of, settings_of
 from secagg.prg import Random, Ring
 from secagg.session import ClientSession, ServerSession
 from secagg.unprotected import UnprotectedClient, UnprotectedServer
 from secagg.weights import Array, Layout, digest
 
-__all__ = ["Assignment", "codec_of", "least_cohort", "policy_of", "settings_of"]
+__all__ = ["MAX_ATTEMPTS", "OPENING_STAGES", "Assignment", "codec_of", "least_cohort"]
+
+MAX_ATTEMPTS: Final = 3
+"""How often one trained vector is put under masks. Both sides keep to it: each time it leaves a client, a
+server that lies about who vanished might get it into one more sum."""
 
 OPENING_STAGES: Final = frozenset({"confirm", "reveal", "upload"})
 """Stages whose reply may let a sum be opened; a vector that answered one is never used again."""
-
-
-def settings_of(plan: Plan) -> Settings:
-    """How the plan encodes."""
-    return Settings(
-        max_clients=plan.cohort.max_clients,
-        clip_norm=plan.encoding.clip_norm,
-        precision=plan.encoding.precision,
-        groups=tuple((group.match, group.clip_norm) for group in plan.encoding.group),
-        ranges=tuple((name, bounds.min, bounds.max) for name, bounds in sorted(plan.metrics.items())),
-        by_examples=plan.aggregation.weighting == "examples",
-        max_examples=plan.aggregation.max_examples,
-    )
-
-
-def policy_of(plan: Plan) -> Policy:
-    """What the plan assumes of its clients."""
-    cohort = plan.cohort
-    return Policy(
-        max_clients=cohort.max_clients,
-        min_survivors=cohort.min_survivors,
-        colluders=cohort.colluders,
-        dropouts=cohort.dropouts,
-        adversary=cohort.adversary,
-    )
 
 
 def codec_of(plan: Plan, weights: Mapping[str, Array]) -> Codec:

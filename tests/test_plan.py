@@ -327,7 +327,7 @@ def test_two_quorums_that_could_share_no_honest_client_are_refused(colluders: fl
 def test_shares_are_compared_as_they_were_written_not_as_floats() -> None:
     assert 1 - 2 * 0.35 > 0.3 - 1e-16  # in floats this is 0.30000000000000004
     assert "cohort.dropouts" in refused("cohort", colluders=0.3, dropouts=0.35)
-    Plan(**changed("cohort", colluders=0.29, dropouts=0.35))
+    Plan(**changed("cohort", colluders=0.29, dropouts=0.35, max_clients=1000))
 
 
 def test_a_plan_without_masks_has_no_quorum_to_contradict() -> None:
@@ -418,7 +418,7 @@ configs = st.dictionaries(
 
 @given(
     config=configs,
-    precision=st.floats(1e-300, 0.99),
+    precision=st.floats(1e-15, 0.99),
     interval=st.floats(0, 1e6).map(lambda x: round(x, 3)),
     metrics=st.dictionaries(
         st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True), st.just({"min": 0, "max": 1}), max_size=3
@@ -458,3 +458,18 @@ def test_python_values_without_a_toml_spelling_are_refused() -> None:
     assert "is a bytes" in refused("training", key=b"x")["training.key"]
     assert "a key that is not a string" in refused("training", table={1: 2})["training.table"]
     assert refused("training", empty=None)["training.empty"] == "is null (leave the key out)"
+
+
+def test_a_full_cohort_that_could_never_lose_as_many_as_expected_is_refused_with_what_it_can_lose() -> None:
+    found = refused("cohort", max_clients=10, min_survivors=9, dropouts=0.2)
+    assert "2 of 10 clients may vanish, and 9 must stay" in found["cohort.dropouts"]
+    Plan(**changed("cohort", max_clients=10, min_survivors=9, dropouts=0.1))
+
+
+def test_colluders_that_leave_no_threshold_are_refused_with_the_nearest_cohort_that_has_one() -> None:
+    found = refused("cohort", max_clients=3, colluders=0.5, dropouts=0.0)
+    assert "at least 4 clients" in found["cohort.max_clients"]
+
+
+def test_a_sum_that_could_wrap_in_the_widest_ring_is_refused() -> None:
+    assert "2^52 steps" in refused("encoding", precision=1e-15, clip_norm=100.0)["encoding.precision"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -32,6 +33,7 @@ class ClientStream:
 
     def __init__(self, call: Any, mailbox: Mailbox, limit: int) -> None:
         self._call = call
+        self._ending = asyncio.Event()
         self._mailbox = mailbox
         self._assembly = Assembly("server", limit)
         self._offered: Question | None = None
@@ -55,10 +57,11 @@ class ClientStream:
                 return await self._broken()
             welcomed(_checked(first))
             reading = asyncio.ensure_future(self._listen())
-            tasks = [reading, asyncio.ensure_future(self._write(send_more))]
+            writing = asyncio.ensure_future(self._write(send_more))
+            tasks = [reading, writing, asyncio.ensure_future(self._ending.wait())]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done() and reading.result():
-                await self._hang_up(tasks[1])
+            if self._ending.is_set():
+                await self._hang_up(reading, writing)
                 return True
             for task in tasks:
                 if task.done():
@@ -72,8 +75,12 @@ class ClientStream:
             self._call.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _listen(self) -> bool:
-        """Deliver what comes; True after a frame that nothing follows."""
+    def end(self) -> None:
+        """Hang up: nothing more is to be said."""
+        self._ending.set()
+
+    async def _listen(self) -> None:
+        """Deliver what comes, until the end of the stream or a frame that nothing follows."""
         while (unit := await self._read()) is not None:
             match unit:
                 case Grant():
@@ -82,13 +89,12 @@ class ClientStream:
                     self._mailbox.deliver(unit)
                 case Finished() | Rejected():
                     self._mailbox.deliver(unit)
-                    return True
+                    self._ending.set()
                 case _:
                     raise TransportError(
                         "frame-unexpected", f"a {type(unit).__name__} came after the welcome"
                     )
             del unit  # it may be large, and the next one may be hours away
-        return False
 
     async def _read(self) -> Unit | None:
         """The next whole frame; None at the end."""
@@ -123,18 +129,14 @@ class ClientStream:
             raise TransportError("frame-unexpected", "a grant came for what was not offered")
         self._granted.set_result(grant.accepted)
 
-    async def _hang_up(self, writing: asyncio.Task[None]) -> None:
+    async def _hang_up(self, reading: asyncio.Task[None], writing: asyncio.Task[None]) -> None:
         """Close this side, which tells the server that all has arrived, and wait for the server to follow."""
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
-        if self._call.done():
-            return
-        try:
-            async with asyncio.timeout(_GOODBYE_SECONDS):
+        if not self._call.done():
+            with suppress(*BROKEN):
                 await self._call.done_writing()
-                await self._call.read()
-        except (TimeoutError, *BROKEN):
-            return
+            await asyncio.wait({reading}, timeout=_GOODBYE_SECONDS)
 
     async def _broken(self) -> bool:
         """False, for a stream that broke and may be made anew; raises if the server is none of ours."""

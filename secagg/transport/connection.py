@@ -71,7 +71,8 @@ class Connection:
         self._mailbox: Final = Mailbox()
         self._welcome: Welcome | None = None
         self._welcomed_at = 0.0
-        self._send_more = asyncio.Event()
+        self._send_more: Final = asyncio.Event()
+        self._stream: ClientStream | None = None
         self._done: Final = threading.Event()
         self._living: Final[Future[None]] = loop.submit(self._live())
         self._living.add_done_callback(lambda _: self._mailbox.end(_ended()))
@@ -108,6 +109,10 @@ class Connection:
         """Send what is left to be sent, for `linger` seconds at most, and hang up."""
         self._mailbox.wait_until_sent(linger)
         self._mailbox.end(_ended())
+        stream = self._stream
+        if stream is not None:
+            loop.post(stream.end)
+            self._done.wait(_GOODBYE_SECONDS)
         self._living.cancel()
         self._done.wait(_GOODBYE_SECONDS)
 
@@ -133,7 +138,7 @@ class Connection:
         while True:
             began = clock()
             try:
-                if await self._stream():
+                if await self._converse():
                     self._mailbox.end(_ended())
                     return
                 error = await self._reason(began)
@@ -161,7 +166,7 @@ class Connection:
                 return error
         return TransportError("connection-lost", f"the connection to {self._target} broke")
 
-    async def _stream(self) -> bool:
+    async def _converse(self) -> bool:
         """One stream, from dialling to its end. Whether the conversation is over."""
         credentials = grpc.ssl_channel_credentials(
             self._credentials.authority_pem, self._credentials.key_pem(), self._credentials.certificate_pem
@@ -177,7 +182,11 @@ class Connection:
             stream = ClientStream(channel.stream_stream(METHOD)(), self._mailbox, self._limit)
             holding, answered = self._mailbox.resume()
             greeting = Greeting(Hello(WIRE_VERSION, self._version), holding, answered)
-            return await stream.live(greeting, self._welcomed, self._send_more)
+            self._stream = stream
+            try:
+                return await stream.live(greeting, self._welcomed, self._send_more)
+            finally:
+                self._stream = None
 
     def _welcomed(self, welcome: Welcome) -> None:
         self._welcomed_at = asyncio.get_running_loop().time()

@@ -191,7 +191,8 @@ class ServerStream:
                 await asyncio.wait({writing, over}, return_when=asyncio.FIRST_COMPLETED)
                 raise error
             if writing.done() and self._model_sent:
-                await asyncio.wait({reading, over})  # who has the whole model hangs up first
+                # Who has the whole model hangs up first.
+                await asyncio.wait({reading, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()

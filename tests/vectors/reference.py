@@ -100,7 +100,8 @@ def public_key(private: bytes) -> bytes:
 
 def polynomial(coefficients: Sequence[int], x: int, prime: int = PRIME) -> int:
     """The sum of coefficients[i] * x^i."""
-    return sum(c * x**i for i, c in enumerate(coefficients)) % prime
+    total = sum(c * int(x**i) for i, c in enumerate(coefficients))
+    return total % prime
 
 
 def permutation(seed: bytes, n: int) -> list[int]:

@@ -58,7 +58,7 @@ _POOLED, _ALONE = 1 << 16, 1 << 17  # streams of their own, apart from any round
 def plan(rounds: int = ROUNDS, join_deadline: str = "30s") -> Plan:
     """The plan of the demo: masks, a malicious server with one colluder, and one dropout a round survived.
 
-    A round waits for the whole cohort until `join_deadline`, each one after a client is gone for good.
+    The first round waits for the whole cohort, `join_deadline` at most; the others begin with whoever is there.
     """
     return Plan.parse(
         f"""
@@ -91,24 +91,26 @@ def plan(rounds: int = ROUNDS, join_deadline: str = "30s") -> Plan:
     )
 
 
-def train_function(name: str, seed: int) -> Train:
+def train_function(name: str, seed: int, examples: Examples | None = None) -> Train:
     """The train function of the client `name`: its share of the digits, and an order of its own each round.
 
-    Epochs, learning rate and batch size come with the task, from the plan's [training] table.
+    examples: that share, where it was handed over already. Epochs, learning rate and batch size come with
+    the task, from the plan's [training] table.
     """
-    examples, position = clients(NAMES, ALPHA, seed)[name], NAMES.index(name)
+    position = NAMES.index(name)
+    mine = clients(NAMES, ALPHA, seed)[name] if examples is None else examples
 
     def local(task: Task) -> Update:
         weights, loss = train(
             task.weights,
-            examples.images,
-            examples.labels,
+            mine.images,
+            mine.labels,
             epochs=task.config["epochs"],
             learning_rate=task.config["learning_rate"],
             batch_size=task.config["batch_size"],
             rng=np.random.default_rng((seed, position, task.round)),
         )
-        return Update(weights, num_examples=len(examples), metrics={"loss": loss})
+        return Update(weights, num_examples=len(mine), metrics={"loss": loss})
 
     return local
 
@@ -119,27 +121,31 @@ def test_accuracy(weights: Weights) -> float:
     return accuracy(weights, test.images, test.labels)
 
 
-def pooled(seed: int, rounds: int = ROUNDS) -> float:
-    """The test accuracy of the same network, trained as long on all clients' examples together."""
+def pooled(seed: int, rounds: int = ROUNDS) -> tuple[float, ...]:
+    """The test accuracy of the same network on all clients' examples together, after each round's epochs."""
     return _trained_apart(digits().train, (seed, _POOLED), rounds)
 
 
-def alone(seed: int, rounds: int = ROUNDS) -> dict[str, float]:
-    """The test accuracy of each client that trains the same network, as long, on its own examples only."""
+def alone(seed: int, rounds: int = ROUNDS) -> dict[str, tuple[float, ...]]:
+    """The same for each client that trains on its own examples only."""
     return {
         name: _trained_apart(examples, (seed, position, _ALONE), rounds)
         for position, (name, examples) in enumerate(clients(NAMES, ALPHA, seed).items())
     }
 
 
-def _trained_apart(examples: Examples, stream: tuple[int, ...], rounds: int) -> float:
-    weights, _ = train(
-        initial_weights(stream[0]),
-        examples.images,
-        examples.labels,
-        epochs=EPOCHS * rounds,
-        learning_rate=LEARNING_RATE,
-        batch_size=BATCH_SIZE,
-        rng=np.random.default_rng(stream),
-    )
-    return test_accuracy(weights)
+def _trained_apart(examples: Examples, stream: tuple[int, ...], rounds: int) -> tuple[float, ...]:
+    rng, weights = np.random.default_rng(stream), initial_weights(stream[0])
+    accuracies = []
+    for _ in range(rounds):
+        weights, _ = train(
+            weights,
+            examples.images,
+            examples.labels,
+            epochs=EPOCHS,
+            learning_rate=LEARNING_RATE,
+            batch_size=BATCH_SIZE,
+            rng=rng,
+        )
+        accuracies.append(test_accuracy(weights))
+    return tuple(accuracies)

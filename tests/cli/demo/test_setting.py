@@ -32,9 +32,10 @@ def test_a_client_asked_twice_for_a_round_returns_the_same_update_and_another_fo
 
 
 def test_a_client_alone_is_far_from_the_pooled_model() -> None:
-    alone = setting.alone(0, rounds=4)
+    alone, pooled = setting.alone(0, rounds=4), setting.pooled(0, rounds=4)
     assert set(alone) == set(setting.NAMES)
-    assert setting.pooled(0, rounds=4) > 0.93 > np.mean(list(alone.values())) + 0.15
+    assert {len(curve) for curve in (pooled, *alone.values())} == {4}
+    assert pooled[-1] > 0.93 > np.mean([curve[-1] for curve in alone.values()]) + 0.15
 
 
 def test_averaging_by_hand_comes_close_to_the_pooled_model() -> None:

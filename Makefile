@@ -1,0 +1,61 @@
+# Works from a bare clone with python3 (3.11 or later) and make; everything is installed into .venv.
+
+PYTHON ?= python3
+SEEDS ?= 5
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench fuzz proto docs clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+install: $(VENV)/.dev  ## make .venv with everything development needs
+
+demo: $(VENV)/.demo  ## a server and five clients on this machine, one of them killed in mid-protocol (needs no torch)
+	$(BIN)/secagg demo
+
+test: $(VENV)/.dev  ## all tests (at most four minutes on two cores)
+	$(BIN)/python -m pytest --numprocesses 2
+
+check: $(VENV)/.dev  ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## federated against pooled on digits (SEEDS=5), and what masking and a transfer cost
+	$(BIN)/python benchmarks/federated_digits.py --seeds $(SEEDS)
+	$(BIN)/python benchmarks/masking.py --clients 100 --dim 100000 --dropout 0.1 --json
+	$(BIN)/python benchmarks/transfer.py --clients 3 --mb 400 --json
+
+fuzz: $(VENV)/.dev  ## the property tests with twenty times as many examples, and new ones each time
+	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile fuzz --timeout 0 tests/masking tests/encoding \
+	  tests/transport tests/test_credentials.py tests/test_plan.py
+
+proto: $(VENV)/.dev  ## generate secagg/transport/secagg_pb2.py anew from protos/
+	rm -rf build/proto && mkdir -p build/proto
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=build/proto --pyi_out=build/proto \
+	  protos/secagg/v1/secagg.proto
+	cp build/proto/secagg/v1/secagg_pb2.py build/proto/secagg/v1/secagg_pb2.pyi secagg/transport/
+
+docs: $(VENV)/.dev  ## check what the documents say: links, error codes, layers, the README's quick start, the examples
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_layers.py tests/test_examples.py
+
+clean:  ## remove what the other targets made, .venv included
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find secagg tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("secagg needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.demo

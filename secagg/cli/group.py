@@ -1,0 +1,96 @@
+"""The group of commands: imports each when it is called, and turns errors into words and exit codes.
+
+A `SecaggError` becomes `error [code]: message` and its hint on stderr or, with `--json`, one object on
+stdout; with `-v` its traceback comes first. What is no SecaggError is a fault of ours or of the user's own
+function, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from secagg.cli.options import is_verbose
+from secagg.errors import PlanError, SecaggError
+
+__all__ = ["Lazy", "LazyGroup"]
+
+_JSON: Final = "--json"
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A command that is not imported yet: `name` in `module`, and its line in the list of commands."""
+
+    name: str
+    module: str
+    summary: str
+
+
+class LazyGroup(click.Group):
+    """A click group over `lazy` commands; reports the errors of all of them."""
+
+    def __init__(self, *args: Any, lazy: Sequence[Lazy], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._lazy: Final = {command.name: command for command in lazy}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        lazy = self._lazy.get(cmd_name)
+        if lazy is None:
+            return None
+        command = getattr(import_module(lazy.module), lazy.name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{lazy.module}.{lazy.name} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(lazy.name, lazy.summary) for lazy in self._lazy.values()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_JSON] = _JSON in args  # known even when the command line cannot be parsed
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SecaggError as error:
+            if is_verbose(ctx):
+                click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+            report(error, as_json=ctx.meta[_JSON])
+            ctx.exit(error.exit_code)
+        except click.UsageError as error:
+            if not ctx.meta[_JSON]:
+                raise
+            click.echo(_object("usage", error.format_message(), "see --help"))
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            report(SecaggError("interrupted", "stopped before anything was begun"), as_json=ctx.meta[_JSON])
+            ctx.exit(130)
+
+
+def report(error: SecaggError, *, as_json: bool) -> None:
+    """The error as people or machines read it."""
+    if as_json:
+        problems = (
+            [vars(problem) for problem in error.problems] if isinstance(error, PlanError) else None
+        )
+        click.echo(_object(error.code, error.message, error.hint, problems))
+        return
+    click.echo(click.style(f"error [{error.code}]: ", fg="red") + error.message, err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+def _object(code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> str:
+    more = {} if problems is None else {"problems": problems}
+    return json.dumps({"error": code, "message": message, "hint": hint, **more})

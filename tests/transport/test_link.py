@@ -1,0 +1,509 @@
+"""`secagg.transport.link`: the server's side over real sockets, against clients that do as they like."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import grpc
+import pytest
+
+from secagg.errors import FloorError, TransportError
+from secagg.frames import (
+    WIRE_VERSION,
+    Finished,
+    Hello,
+    Ready,
+    Refusal,
+    Rejected,
+    Reply,
+    Request,
+    RoundClosed,
+    TaskFrame,
+)
+from secagg.transport.chunks import body_messages
+from secagg.transport.envelopes import CHUNK, INLINE, Chunk, Grant, Greeting, Offer, Question
+from secagg.transport.link import GrpcLink
+from tests.transport.world import (
+    SOON,
+    WELCOME,
+    Events,
+    RawClient,
+    enrol,
+    read_all,
+    serve,
+)
+
+ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
+TASK = TaskFrame(1, 3, 60.0, b"weights")
+MASK = Request(1, 0, "mask", b"everyone")
+LARGE = 3 * CHUNK + 5
+
+
+@pytest.fixture
+def events():
+    return Events()
+
+
+@pytest.fixture
+def link(events):
+    with serve(events) as link:
+        yield link
+
+
+@pytest.fixture
+def alice(link):
+    with RawClient(link.address, ALICE) as client:
+        assert client.read() == WELCOME
+        yield client
+
+
+def ask(link, frames, *, seconds=SOON, limit=10 * CHUNK):
+    return link.exchange(frames, seconds=seconds, limit=limit)
+
+
+def in_background(function, *arguments):
+    """Run an exchange while the test plays the client."""
+    answers: list = []
+    thread = threading.Thread(target=lambda: answers.append(function(*arguments)))
+    thread.start()
+
+    def result():
+        thread.join(SOON)
+        assert answers
+        return answers[0]
+
+    return result
+
+
+def asking(link, frames, **options):
+    return in_background(lambda: read_all(ask(link, frames, **options)))
+
+
+# Who is there
+
+
+def test_a_client_that_was_welcomed_is_idle(link, alice):
+    assert link.wait(1, SOON) == ("alice",)
+
+
+def test_wait_returns_as_soon_as_enough_are_idle(link, alice):
+    waiting = in_background(link.wait, 2, SOON)
+    with RawClient(link.address, BOB) as bob:
+        bob.read()
+        assert waiting() == ("alice", "bob")
+
+
+def test_wait_returns_with_those_there_are_when_time_is_up(link, alice):
+    link.wait(1, SOON)
+    assert link.wait(2, 0.01) == ("alice",)
+
+
+def test_a_client_that_left_is_not_idle(link, alice, events):
+    link.wait(1, SOON)
+    alice.close()
+    events.wait("client-left", client="alice")
+    assert link.wait(1, 0) == ()
+
+
+def test_an_identity_that_is_not_admitted_is_told_why(events):
+    def admit(identity):
+        raise FloorError("not-admitted", f"'{identity.name}' is not on the plan's list", "ask to be added")
+
+    with serve(events, admit=admit) as link, RawClient(link.address, ALICE) as alice:
+        assert alice.read() == Rejected(
+            "not-admitted", "'alice' is not on the plan's list", "ask to be added"
+        )
+        assert alice.read() is None
+        assert events.wait("client-rejected", client="alice")["code"] == "not-admitted"
+        assert link.wait(1, 0) == ()
+
+
+def test_another_wire_version_is_refused_with_both_named(link, events):
+    with RawClient(link.address, ALICE, Greeting(Hello(WIRE_VERSION + 1, "9.0"))) as alice:
+        rejected = alice.read()
+    assert rejected.code == "wire-version"
+    assert f"version {WIRE_VERSION + 1}" in rejected.message
+    assert f"version {WIRE_VERSION}" in rejected.message
+    assert events.wait("client-rejected")["code"] == "wire-version"
+
+
+def test_a_stream_that_does_not_begin_with_hello_is_refused(link):
+    with RawClient(link.address, ALICE, Ready(1)) as alice:
+        assert alice.read().code == "frame-unexpected"
+
+
+def test_the_newest_stream_of_a_name_wins(link, alice):
+    link.wait(1, SOON)
+    with RawClient(link.address, ALICE) as again:
+        assert again.read() == WELCOME
+        rejected = alice.read()
+        assert (type(rejected), rejected.code) == (Rejected, "replaced")
+        assert alice.read() is None
+        answers = asking(link, {"alice": TASK})
+        assert again.read() == TASK
+        again.send(Ready(1))
+        assert answers() == {"alice": Ready(1)}
+
+
+def test_a_dismissed_client_is_told_why_and_waited_for_no_longer(link, alice):
+    answers = asking(link, {"alice": TASK})
+    assert alice.read() == TASK
+    link.dismiss("alice", TransportError("share-forged", "a share did not match", "left out"))
+    assert alice.read() == Rejected("share-forged", "a share did not match", "left out")
+    assert answers() == {}
+    assert link.wait(1, 0) == ()
+
+
+def test_who_is_behind_the_door_but_did_not_come_through_it_is_refused(link):
+    inner = link._doorman.inner
+    with grpc.insecure_channel(f"unix:{inner}") as channel:
+        call = channel.stream_stream("/secagg.v1.Aggregation/Join")(iter([b""]), timeout=SOON)
+        with pytest.raises(grpc.RpcError) as raised:
+            next(call)
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert inner.parent.stat().st_mode & 0o077 == 0
+
+
+# Questions and answers
+
+
+def test_each_client_is_asked_its_own_question_and_answers_once(link, alice):
+    with RawClient(link.address, BOB) as bob:
+        bob.read()
+        link.wait(2, SOON)
+        to_bob = Request(1, 0, "mask", b"only for bob")
+        answers = asking(link, {"alice": MASK, "bob": to_bob})
+        assert (alice.read(), bob.read()) == (MASK, to_bob)
+        bob.send(Refusal(1, 0, "mask", "refused"))
+        alice.send(Reply(1, 0, "mask", b"masked"))
+        alice.send(Reply(1, 0, "mask", b"again"))
+        assert answers() == {"alice": Reply(1, 0, "mask", b"masked"), "bob": Refusal(1, 0, "mask", "refused")}
+
+
+def test_an_answer_to_another_question_is_dropped(link, alice, events):
+    answers = asking(link, {"alice": MASK})
+    assert alice.read() == MASK
+    for stray in (
+        Reply(1, 1, "mask", b""),
+        Reply(2, 0, "mask", b""),
+        Reply(1, 0, "share", b""),
+        Ready(1),
+        Refusal(1, 0, "", "no"),
+    ):
+        alice.send(stray)
+    alice.send(Reply(1, 0, "mask", b"right"))
+    assert answers() == {"alice": Reply(1, 0, "mask", b"right")}
+    assert [entry["kind"] for name, entry in events.seen if name == "late-answer"] == [
+        "reply",
+        "reply",
+        "reply",
+        "ready",
+        "refusal",
+    ]
+
+
+def test_an_exchange_ends_at_its_deadline(link, alice):
+    link.wait(1, SOON)
+    began = time.monotonic()
+    assert read_all(ask(link, {"alice": MASK}, seconds=0.05)) == {}
+    assert time.monotonic() - began < 2
+    assert link.wait(1, 0) == ("alice",)
+
+
+def test_an_exchange_with_nobody_ends_at_once(link):
+    assert read_all(ask(link, {})) == {}
+
+
+def test_a_name_nobody_has_is_not_waited_for(link):
+    assert read_all(ask(link, {"nobody": MASK})) == {}
+
+
+def test_a_client_that_still_trains_is_not_idle_until_its_late_answer(link, alice, events):
+    link.wait(1, SOON)
+    assert read_all(ask(link, {"alice": TASK}, seconds=0.05)) == {}
+    assert link.wait(1, 0) == ()
+    link.send({"alice": RoundClosed(1, False)})
+    assert (alice.read(), alice.read()) == (TASK, RoundClosed(1, False))
+    alice.send(Ready(1))
+    events.wait("late-answer", client="alice", kind="ready", round=1)
+    assert link.wait(1, SOON) == ("alice",)
+
+
+def test_a_frame_that_no_client_would_accept_is_refused_to_the_caller(link):
+    with pytest.raises(TransportError) as raised:
+        read_all(ask(link, {"alice": Request(1, 0, "No Stage", b"")}))
+    assert raised.value.code == "frame-malformed"
+    with pytest.raises(TransportError):
+        link.send({"alice": RoundClosed(-1, False)})
+
+
+# Coming back
+
+
+def test_a_client_that_returns_in_time_is_asked_again_with_the_same_bytes(link, alice, events):
+    answers = asking(link, {"alice": MASK})
+    assert alice.read() == MASK
+    alice.close()
+    events.wait("client-left", client="alice")
+    with RawClient(link.address, ALICE) as back:
+        assert back.read() == WELCOME
+        assert back.read() == MASK
+        back.send(Reply(1, 0, "mask", b"masked"))
+        assert answers() == {"alice": Reply(1, 0, "mask", b"masked")}
+
+
+def test_a_client_that_returns_with_the_question_in_hand_is_not_asked_again(link, alice, events):
+    answers = asking(link, {"alice": TASK})
+    assert alice.read() == TASK
+    alice.close()
+    events.wait("client-left", client="alice")
+    greeting = Greeting(Hello(WIRE_VERSION, "raw"), holding=Question(1))
+    with RawClient(link.address, ALICE, greeting) as back:
+        assert back.read() == WELCOME
+        link.send({"alice": RoundClosed(0, False)})
+        assert back.read() == RoundClosed(0, False)  # and not the task
+        back.send(Ready(1))
+        assert answers() == {"alice": Ready(1)}
+
+
+def test_a_client_that_does_not_return_in_time_is_gone(events):
+    with serve(events, grace=0.05) as link, RawClient(link.address, ALICE) as alice:
+        alice.read()
+        link.wait(1, SOON)
+        answers = asking(link, {"alice": MASK}, seconds=SOON)
+        assert alice.read() == MASK
+        alice.close()
+        assert answers() == {}
+        events.wait("client-gone", client="alice")
+
+
+def test_a_client_that_trains_for_a_server_before_this_one_is_not_handed_a_task(link):
+    greeting = Greeting(Hello(WIRE_VERSION, "raw"), holding=Question(7))
+    with RawClient(link.address, ALICE, greeting) as alice:
+        assert alice.read() == WELCOME
+        assert link.wait(1, 0.01) == ()
+        alice.send(Ready(7))
+        assert link.wait(1, SOON) == ("alice",)
+
+
+def test_a_client_whose_process_is_new_owes_no_training(link, alice, events):
+    link.wait(1, SOON)
+    read_all(ask(link, {"alice": TASK}, seconds=0.01))
+    alice.close()
+    events.wait("client-left")
+    with RawClient(link.address, ALICE) as back:
+        back.read()
+        assert link.wait(1, SOON) == ("alice",)
+
+
+def test_the_final_model_is_kept_for_a_client_that_is_away(link, alice, events):
+    link.wait(1, SOON)
+    alice.close()
+    events.wait("client-left")
+    final = Finished(3, b"model" * CHUNK)
+    link.send({"alice": final})
+    with RawClient(link.address, ALICE) as back:
+        assert (back.read(), back.read()) == (WELCOME, final)
+
+
+def test_closing_waits_until_the_final_model_has_left(events):
+    link = serve(events)
+    with RawClient(link.address, ALICE) as alice:
+        alice.read()
+        link.wait(1, SOON)
+        final = Finished(3, b"model" * CHUNK)
+        link.send({"alice": final})
+        closing = in_background(lambda: (link.close(), "closed")[1])
+        assert alice.read() == final
+        alice.close()
+        assert closing() == "closed"
+
+
+# Large bodies
+
+
+def upload(client, body, question):
+    client.send(Offer(question, len(body)))
+    assert client.read() == Grant(question, True)
+    for message in body_messages(body):
+        client.send_bytes(message)
+
+
+def test_a_large_reply_is_offered_granted_and_arrives_whole(link, alice):
+    answers = asking(link, {"alice": MASK})
+    assert alice.read() == MASK
+    body = bytes(range(256)) * (LARGE // 256)
+    upload(alice, body, Question(1, 0, "mask"))
+    assert answers() == {"alice": Reply(1, 0, "mask", body)}
+
+
+def test_no_more_uploads_than_slots_are_held_at_once(events):
+    with (
+        serve(events, slots=1) as link,
+        RawClient(link.address, ALICE) as alice,
+        RawClient(link.address, BOB) as bob,
+    ):
+        assert (alice.read(), bob.read()) == (WELCOME, WELCOME)
+        link.wait(2, SOON)
+        exchange = ask(link, {"alice": MASK, "bob": MASK})
+        first = in_background(next, exchange)
+        question = Question(1, 0, "mask")
+        assert (alice.read(), bob.read()) == (MASK, MASK)
+        upload(alice, bytes(LARGE), question)
+        bob.send(Offer(question, LARGE))
+        assert first()[0] == "alice"
+        # The answer is in use: its slot is not free until the next one is asked for.
+        link.send({"bob": RoundClosed(0, False)})
+        assert bob.read() == RoundClosed(0, False)
+        second = in_background(next, exchange)
+        assert bob.read() == Grant(question, True)
+        for message in body_messages(bytes(LARGE)):
+            bob.send_bytes(message)
+        assert second()[0] == "bob"
+        assert list(exchange) == []
+
+
+def test_a_client_that_dies_with_a_slot_gives_it_back(events):
+    with (
+        serve(events, slots=1, grace=0.05) as link,
+        RawClient(link.address, ALICE) as alice,
+        RawClient(link.address, BOB) as bob,
+    ):
+        assert (alice.read(), bob.read()) == (WELCOME, WELCOME)
+        link.wait(2, SOON)
+        answers = asking(link, {"alice": MASK, "bob": MASK})
+        question = Question(1, 0, "mask")
+        assert (alice.read(), bob.read()) == (MASK, MASK)
+        alice.send(Offer(question, LARGE))
+        assert alice.read() == Grant(question, True)
+        alice.send(Chunk(0, bytes(CHUNK)))
+        bob.send(Offer(question, LARGE))
+        alice.close()
+        assert bob.read() == Grant(question, True)
+        for message in body_messages(bytes(LARGE)):
+            bob.send_bytes(message)
+        assert list(answers()) == ["bob"]
+
+
+def test_an_upload_that_stalls_loses_its_slot_and_its_stream(events):
+    with serve(events, grace=0.05, stall=0.1) as link, RawClient(link.address, ALICE) as alice:
+        alice.read()
+        link.wait(1, SOON)
+        answers = asking(link, {"alice": MASK})
+        assert alice.read() == MASK
+        alice.send(Offer(Question(1, 0, "mask"), LARGE))
+        assert alice.read() == Grant(Question(1, 0, "mask"), True)
+        assert answers() == {}
+        events.wait("client-gone", client="alice")
+
+
+def test_an_offer_after_the_deadline_is_declined(link, alice):
+    link.wait(1, SOON)
+    read_all(ask(link, {"alice": MASK}, seconds=0.01))
+    assert alice.read() == MASK
+    alice.send(Offer(Question(1, 0, "mask"), LARGE))
+    assert alice.read() == Grant(Question(1, 0, "mask"), False)
+    assert link.wait(1, SOON) == ("alice",)
+
+
+def test_an_upload_that_the_deadline_overtakes_is_dropped_and_the_stream_goes_on(link, alice):
+    link.wait(1, SOON)
+    exchange = asking(link, {"alice": MASK}, seconds=0.3)
+    assert alice.read() == MASK
+    alice.send(Offer(Question(1, 0, "mask"), LARGE))
+    assert alice.read() == Grant(Question(1, 0, "mask"), True)
+    assert exchange() == {}
+    for message in body_messages(bytes(LARGE)):
+        alice.send_bytes(message)
+    answers = asking(link, {"alice": TASK})
+    assert alice.read() == TASK
+    alice.send(Ready(1))
+    assert answers() == {"alice": Ready(1)}
+
+
+def test_closing_the_iterator_gives_every_slot_back(events):
+    with serve(events, slots=1) as link, RawClient(link.address, ALICE) as alice:
+        alice.read()
+        link.wait(1, SOON)
+        for number in (1, 2):
+            request = Request(number, 0, "mask", b"")
+            exchange = ask(link, {"alice": request})
+            first = in_background(next, exchange)
+            assert alice.read() == request
+            upload(alice, bytes(LARGE), Question(number, 0, "mask"))
+            assert first()[0] == "alice"
+            exchange.close()
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit", "code"),
+    [
+        (Offer(Question(1, 0, "mask"), LARGE), LARGE - 1, "frame-oversized"),
+        (Offer(Question(1, 0, "mask"), 2**60), LARGE, "frame-oversized"),
+        (Reply(1, 0, "mask", bytes(101)), 100, "frame-oversized"),
+        (Chunk(0, b"x"), LARGE, "frame-unexpected"),
+        (Greeting(Hello(WIRE_VERSION, "twice")), LARGE, "frame-unexpected"),
+        (RoundClosed(1, True), LARGE, "frame-unexpected"),
+        (Grant(Question(1, 0, "mask"), True), LARGE, "frame-unexpected"),
+    ],
+)
+def test_who_sends_what_it_may_not_is_rejected_and_waited_for_no_longer(
+    link, alice, events, unit, limit, code
+):
+    link.wait(1, SOON)
+    answers = asking(link, {"alice": MASK}, limit=limit)
+    assert alice.read() == MASK
+    alice.send(unit)
+    assert alice.read().code == code
+    assert alice.read() is None
+    assert answers() == {}
+    assert events.wait("client-rejected", client="alice")["code"] == code
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", b"\xfa\x07\x01x"])
+def test_bytes_that_are_no_frame_end_the_stream_with_a_code(link, alice, raw):
+    alice.send_bytes(raw)
+    assert alice.read().code == "frame-malformed"
+
+
+def test_a_message_larger_than_any_ends_the_stream_and_the_server_goes_on(link, alice, events):
+    link.wait(1, SOON)
+    alice.send_bytes(bytes(2 * CHUNK))
+    with pytest.raises(grpc.RpcError) as raised:
+        alice.read()
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    events.wait("client-left", client="alice")
+    with RawClient(link.address, BOB) as bob:
+        assert bob.read() == WELCOME
+
+
+def test_a_small_body_needs_no_offer(link, alice):
+    answers = asking(link, {"alice": MASK})
+    alice.read()
+    alice.send(Reply(1, 0, "mask", bytes(INLINE)))
+    assert answers() == {"alice": Reply(1, 0, "mask", bytes(INLINE))}
+
+
+# Listening
+
+
+@pytest.mark.parametrize("listen", ["", "8443", "host", "[::]", "127.0.0.1:65536", "http://x:1"])
+def test_an_address_that_is_none_is_refused(listen):
+    with pytest.raises(TransportError) as raised:
+        GrpcLink(enrol("s", "server"), listen, welcome=WELCOME, admit=lambda _: None, log=Events())
+    assert raised.value.code == "listen-malformed"
+
+
+def test_a_port_in_use_is_named(link):
+    with pytest.raises(TransportError) as raised:
+        GrpcLink(enrol("s", "server"), link.address, welcome=WELCOME, admit=lambda _: None, log=Events())
+    assert raised.value.code == "listen-failed"
+    assert link.address in raised.value.message
+
+
+def test_closing_twice_does_nothing(events):
+    link = serve(events)
+    link.close()
+    link.close()
+    assert not link._doorman.inner.parent.exists()
