@@ -41,10 +41,11 @@ def model(megabytes: float) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
 
 def plan(clients: int, rounds: int) -> secagg.Plan:
     """The default encoding, and deadlines that play no part."""
-    return secagg.Plan(
-        run={"name": "transfer", "rounds": rounds},
-        cohort={"max_clients": clients, "train_deadline": "1h", "stage_deadline": "1h"},
-    )
+    tables = {
+        "run": {"name": "transfer", "rounds": rounds},
+        "cohort": {"max_clients": clients, "train_deadline": "1h", "stage_deadline": "1h"},
+    }
+    return secagg.Plan.model_validate(tables)
 
 
 def say(**fields: object) -> None:
@@ -60,40 +61,48 @@ def peak_mib(pid: int | str) -> float:
     raise RuntimeError(f"/proc/{pid}/status has no VmHWM")
 
 
-def serve(folder: Path, clients: int, megabytes: float, rounds: int) -> None:
-    """The server's process."""
-    asked: dict[str, float] = {}
-    spent = {"up": 0.0}
-    received = {"up": 0}
+class Uploads:
+    """A tap that measures the stage `mask`, and says when a task leaves."""
 
-    def tap(sender: str, receiver: str, frame: Frame) -> None:
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.seconds = 0.0
+        self._asked = 0.0
+        self._round = 0
+
+    def __call__(self, sender: str, receiver: str, frame: Frame) -> None:  # noqa: ARG002 - a tap's signature
         now = time.monotonic()
         match frame:
-            case TaskFrame() if (frame.round, "task") not in asked:
-                asked[frame.round, "task"] = now  # type: ignore[index]
+            case TaskFrame() if frame.round > self._round:
+                self._round = frame.round
                 say(task=frame.round, at=now)
-            case Request(stage="mask"):
-                asked.setdefault("mask", now)
-            case Request(stage="confirm") if "mask" in asked:
-                spent["up"] += now - asked.pop("mask")
+            case Request(stage="mask") if not self._asked:
+                self._asked = now
+            case Request(stage="confirm") if self._asked:
+                self.seconds += now - self._asked
+                self._asked = 0.0
             case Reply(stage="mask"):
-                received["up"] += len(frame.body)
+                self.bytes += len(frame.body)
 
+
+def serve(folder: Path, clients: int, megabytes: float, rounds: int) -> None:
+    """The server's process."""
+    uploads = Uploads()
     server = secagg.Server(
         model(megabytes),
         plan(clients, rounds),
         credentials=secagg.Credentials.load(folder / "aggregator"),
         listen="127.0.0.1:0",
         runs=folder / "runs",
-        tap=tap,
+        tap=uploads,
     )
     say(address=server.address)
     begin = time.monotonic()
     result = server.run()
     say(
         seconds=time.monotonic() - begin,
-        up_bytes=received["up"],
-        up_seconds=spent["up"],
+        up_bytes=uploads.bytes,
+        up_seconds=uploads.seconds,
         codes=[report.code for report in result.history],
         survivors=[report.survivors for report in result.history],
     )
@@ -127,10 +136,8 @@ def measure(clients: int, megabytes: float, rounds: int) -> dict[str, object]:
         children = [spawn("--part", "server", "--folder", name, *sizes)]
         try:
             address = str(read(children[0])["address"])
-            for client in names:
-                children.append(
-                    spawn("--part", "client", "--folder", name, "--name", client, "--address", address)
-                )
+            orders = ["--part", "client", "--folder", name, "--address", address]
+            children += [spawn(*orders, "--name", client) for client in names]
             return watch(children[0], children[1:], clients, megabytes, rounds)
         finally:
             for child in children:
@@ -152,7 +159,11 @@ def watch(
         down += max(read(client)["at"] for client in clients) - asked
     done = read(server)
     homes = [read(client) for client in clients]
-    if any(done["codes"]) or done["survivors"] != [count] * rounds or len({home["model"] for home in homes}) > 1:
+    if (
+        any(done["codes"])
+        or done["survivors"] != [count] * rounds
+        or len({home["model"] for home in homes}) > 1
+    ):
         raise RuntimeError(f"the run went wrong: {done}")
     return {
         "clients": count,

@@ -109,4 +109,5 @@ class Client:
 
 
 def _event(event: str, **fields: object) -> None:
-    _log.info("%s %s", event, " ".join(f"{name}={value}" for name, value in fields.items()))
+    words = " ".join(f"{name}={value}" for name, value in fields.items())
+    _log.info("%s %s", event, words, extra={"event": event, "fields": fields})

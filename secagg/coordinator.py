@@ -32,7 +32,7 @@ from secagg.frames import (
     TaskFrame,
 )
 from secagg.plan import Plan
-from secagg.protections import MAX_ATTEMPTS, Assignment, least_cohort
+from secagg.protections import Assignment, least_cohort
 from secagg.runs import Run
 from secagg.session import ServerSession, Sum
 from secagg.update import Evaluate
@@ -42,6 +42,7 @@ __all__ = ["Coordinator", "Link", "NotEnoughClients", "RoundReport"]
 
 _log = logging.getLogger("secagg.server")
 
+MAX_ATTEMPTS: Final = 3
 _SMALL_REPLY: Final = 1024
 
 
@@ -250,6 +251,7 @@ class Coordinator:
                 session.advance()
             finally:
                 self._exclude(session.faults, number, attempt, stage)
+                self._suspect(session.suspects, number, attempt, stage)
                 ready -= self._excluded
         return session.sum()
 
@@ -265,12 +267,16 @@ class Coordinator:
         decoded, code = outcome.decoded, outcome.code
         metrics: Mapping[str, float] = {} if decoded is None else decoded.metrics
         evaluation: Mapping[str, float] = {}
-        record: dict[str, Any] = {"cohort": outcome.cohort, "survivors": outcome.survivors, **metrics}
+        record: dict[str, Any] = {
+            "cohort": outcome.cohort,
+            "survivors": outcome.survivors,
+            "clients": metrics,
+        }
         if decoded is not None and decoded.mean is not None:
             self._state, self.weights = self._aggregate(self._state, self.weights, decoded.mean)
             if self._evaluate is not None:
                 evaluation = dict(self._evaluate(dict(self.weights)))
-                record["evaluation"] = evaluation
+                record["server"] = evaluation
             self._run.close_round(number, self.weights, self._state, record)
         else:
             code = code or "example-weight-zero"
@@ -316,6 +322,12 @@ class Coordinator:
                 self._link.dismiss(
                     client, ProtocolError("excluded", f"this client broke the protocol: {code}")
                 )
+
+    def _suspect(self, pairs: Sequence[tuple[str, str]], number: int, attempt: int, stage: str) -> None:
+        """One of each pair cheated; an operator who sees the same name in many pairs knows which."""
+        if stage == "mask":
+            for owner, holder in pairs:
+                self._note("suspected", number, attempt, stage, owner, f"share-unopened-by-{holder}")
 
     def _admits(self, identity: Identity) -> bool:
         return self._plan.cohort.admits(identity.name) and identity.name not in self._excluded

@@ -7,7 +7,7 @@ it is a session's request or reply.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = [
@@ -67,7 +67,7 @@ class TaskFrame:
     round: int
     rounds: int
     seconds: float
-    weights: Weights
+    weights: Weights = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Request:
     round: int
     attempt: int
     stage: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Reply:
     round: int
     attempt: int
     stage: str
-    body: bytes | bytearray | memoryview
+    body: bytes | bytearray | memoryview = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Finished:
     """server -> client: the run is over; the final model comes home."""
 
     rounds: int
-    weights: Weights
+    weights: Weights = field(repr=False)
 
 
 Question = TaskFrame | Request

@@ -8,10 +8,9 @@ under fresh keys while no sum over it can have been opened, and never used after
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,9 +35,9 @@ from secagg.frames import (
 from secagg.masking.messages import stage_of
 from secagg.plan import Plan
 from secagg.prg import Random, Ring
-from secagg.protections import MAX_ATTEMPTS, OPENING_STAGES, Assignment
+from secagg.protections import Assignment
 from secagg.session import ClientSession
-from secagg.update import Evaluate, Task, Train, Update
+from secagg.update import Evaluate, Task, Train, Update, check_metrics
 from secagg.weights import Weights
 
 __all__ = ["Participant"]
@@ -89,7 +88,6 @@ class Participant:
         self._last = (0, 0)
         self._left: dict[bytes, tuple[int, int]] = {}
         self._spent = False
-        self._attempts = 0
         self.rounds = 0
         self.final: Weights | None = None
 
@@ -153,7 +151,6 @@ class Participant:
             return Refusal(frame.round, 0, TRAIN_STAGE, "round-old")
         self._end_session()
         self._spent = False
-        self._attempts = 0
         self._last = (frame.round, 0)
         try:
             self._vector = self._trained(frame)
@@ -184,9 +181,10 @@ class Participant:
             raise TransportError("frame-unexpected", "a task before the welcome")
         base = _arrays(frame.weights)
         assignment = Assignment.of(plan, base, run, frame.round, self._protected)
-        metrics: dict[str, float] = {}
+        evaluation: Mapping[str, float] = {}
         if self._evaluate is not None:
-            metrics |= self._evaluate({name: array.copy() for name, array in base.items()})
+            evaluation = self._evaluate({name: array.copy() for name, array in base.items()})
+            check_metrics(evaluation)
         task = Task(
             round=frame.round,
             rounds=frame.rounds,
@@ -202,7 +200,7 @@ class Participant:
             raise UpdateError(
                 "update-type", f"train returned a {type(update).__name__}", "return secagg.Update(...)"
             )
-        vector = self._encode(assignment, base, update, {**metrics, **update.metrics})
+        vector = self._encode(assignment, base, update, {**evaluation, **update.metrics})
         self._assignment = assignment
         return vector
 
@@ -212,9 +210,6 @@ class Participant:
         plan, codec = assignment.plan, assignment.codec
         arrays, under = (update.weights, base) if update.delta is None else (update.delta, None)
         codec.layout.check(arrays or {}, plan.training.local)
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise UpdateError("update-metrics", f"the metric '{name}' is not a finite number")
         encoded = codec.encode(
             arrays or {},
             base=under,
@@ -244,14 +239,10 @@ class Participant:
         if wanted > self._last:
             if self._spent:
                 return refuse("vector-spent")
-            if self._attempts == MAX_ATTEMPTS:
-                return refuse("attempts-exhausted")
             self._begin(frame.attempt)
         if self._session is None:
             return refuse("session-closed")
-        spends = frame.stage in OPENING_STAGES
         try:
-            self._check_stage(frame)
             reply = self._session.answer(frame.body)
         except FloorError:
             self._end_session()
@@ -261,15 +252,8 @@ class Participant:
             self._session.close()
             self._session = None
             return refuse(fault.code)
-        self._spent = self._spent or spends
+        self._spent = self._spent or self._session.spent
         return Reply(frame.round, frame.attempt, frame.stage, reply)
-
-    def _check_stage(self, frame: Request) -> None:
-        """Whether the body asks for what the frame says: a confirmation under another name spends nothing."""
-        masked = self._assignment is not None and self._assignment.masked
-        stage = stage_of(frame.body) if masked else "upload"
-        if stage != frame.stage:
-            raise ServerFault("stage-mismatch", f"a request for '{stage}' in a frame for {frame.stage!r}")
 
     def _begin(self, attempt: int) -> None:
         """A fresh session for this attempt, over the same vector."""
@@ -277,7 +261,6 @@ class Participant:
             self._session.close()
         if self._assignment is None or self._vector is None:
             raise TransportError("frame-unexpected", "a request before a task")
-        self._attempts += 1
         self._last = (self._assignment.round, attempt)
         self._session = self._assignment.client_session(
             attempt, self._vector, self._credentials, self._admits, self._clock()

@@ -6,14 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from secagg import canonical
 from secagg.credentials import Authority, Credentials
 from secagg.encoding.codec import Codec
 from secagg.errors import CredentialsError
 from secagg.masking.client import MaskingClient
-from secagg.masking.parameters import threshold
+from secagg.masking.parameters import smallest_cohort
 from secagg.masking.roster import Admits
 from secagg.masking.server import MaskingServer
 from secagg.plan import Plan, policy_of, settings_of
@@ -22,14 +21,7 @@ from secagg.session import ClientSession, ServerSession
 from secagg.unprotected import UnprotectedClient, UnprotectedServer
 from secagg.weights import Array, Layout, digest
 
-__all__ = ["MAX_ATTEMPTS", "OPENING_STAGES", "Assignment", "codec_of", "least_cohort"]
-
-MAX_ATTEMPTS: Final = 3
-"""How often one trained vector is put under masks. Both sides keep to it: each time it leaves a client, a
-server that lies about who vanished might get it into one more sum."""
-
-OPENING_STAGES: Final = frozenset({"confirm", "reveal", "upload"})
-"""Stages whose reply may let a sum be opened; a vector that answered one is never used again."""
+__all__ = ["Assignment", "codec_of", "least_cohort"]
 
 
 def codec_of(plan: Plan, weights: Mapping[str, Array]) -> Codec:
@@ -42,10 +34,7 @@ def least_cohort(plan: Plan) -> int:
     policy = policy_of(plan)
     if plan.protection.kind == "none":
         return policy.min_survivors
-    n = max(policy.min_survivors, policy.c + 2)
-    while n < policy.max_clients and threshold(policy, n).needed > n:
-        n += 1
-    return n
+    return smallest_cohort(policy)
 
 
 @dataclass(frozen=True)

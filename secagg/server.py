@@ -163,5 +163,6 @@ class Server:
 
     def _event(self, event: str, **fields: object) -> None:
         level = logging.INFO if event in _QUIET else logging.WARNING
-        _log.log(level, "%s %s", event, " ".join(f"{name}={value}" for name, value in fields.items()))
+        words = " ".join(f"{name}={value}" for name, value in fields.items())
+        _log.log(level, "%s %s", event, words, extra={"event": event, "fields": fields})
         self._run.log(event, **fields)

@@ -51,6 +51,10 @@ class ServerSession(Protocol):
     def faults(self) -> Mapping[str, str]:
         """Client -> code of what it provably did wrong."""
 
+    @property
+    def suspects(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of clients of whom one cheated, where nothing says which."""
+
     def requests(self) -> dict[str, bytes]:
         """What to ask of whom in this stage."""
 
@@ -66,6 +70,10 @@ class ServerSession(Protocol):
 
 class ClientSession(Protocol):
     """One client's side of one attempt."""
+
+    @property
+    def spent(self) -> bool:
+        """Whether a sum with this vector in it may have been opened; then it is never used again."""
 
     def answer(self, request: bytes) -> bytes | bytearray:
         """Checks a request and answers it. Raises ServerFault or FloorError, after erasing every secret."""

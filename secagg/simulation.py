@@ -37,7 +37,7 @@ from secagg.tap import Tap, TappedLink
 from secagg.update import Evaluate, Task, Train, Update
 from secagg.weights import Weights
 
-__all__ = ["SimulationResult", "simulate"]
+__all__ = ["SimulationResult", "named_clients", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def simulate(
 
     Raises what a train function's failure raises, wrapped in UpdateError, at once; RunError, PlanError.
     """
-    named = clients if isinstance(clients, Mapping) else _named(clients)
+    named = named_clients(clients)
     masked = masks and plan.protection.kind == "masks"
     with ExitStack() as resources:
         root = run_dir or resources.enter_context(tempfile.TemporaryDirectory(prefix="secagg-"))
@@ -176,7 +176,10 @@ def _elsewhere(executor: Executor, train: Train, task: Task) -> Update:
     return executor.submit(train, task).result()
 
 
-def _named(clients: Sequence[Train]) -> dict[str, Train]:
+def named_clients(clients: Sequence[Train] | Mapping[str, Train]) -> dict[str, Train]:
+    """The train functions by name; those in a sequence are called client-0, client-1 and so on."""
+    if isinstance(clients, Mapping):
+        return dict(clients)
     width = len(str(len(clients) - 1))
     return {f"client-{index:0{width}d}": train for index, train in enumerate(clients)}
 

@@ -34,9 +34,17 @@ class UnprotectedClient:
         self._vector: Ring | None = vector
         self._cache = SessionCache()
 
+    @property
+    def spent(self) -> bool:
+        return self._vector is None
+
     def answer(self, request: bytes) -> bytes | bytearray:
-        if (reply := self._cache.repeated(_STAGE, request)) is not None:
-            return reply
+        try:
+            if (reply := self._cache.repeated(_STAGE, request)) is not None:
+                return reply
+        except ServerFault:
+            self.close()
+            raise
         if self._vector is None:
             raise ServerFault("session-closed", "this attempt is over at this client")
         try:
@@ -90,6 +98,10 @@ class UnprotectedServer:
     @property
     def faults(self) -> Mapping[str, str]:
         return dict(self._faults)
+
+    @property
+    def suspects(self) -> tuple[tuple[str, str], ...]:
+        return ()
 
     def requests(self) -> dict[str, bytes]:
         return dict.fromkeys(self._clients, self._request) if self.stage else {}

@@ -12,7 +12,7 @@ from typing import Any
 from secagg.errors import UpdateError
 from secagg.weights import Array, Weights
 
-__all__ = ["Evaluate", "Task", "Train", "Update"]
+__all__ = ["Evaluate", "Task", "Train", "Update", "check_metrics"]
 
 
 def _never() -> bool:
@@ -68,18 +68,23 @@ class Update:
             count = -1
         if count < 0:
             raise UpdateError("update-num-examples", "num_examples is an integer, zero or more")
-        if not isinstance(self.metrics, Mapping):
-            raise UpdateError("update-metrics", "metrics are a dict of named numbers")
-        for name, value in self.metrics.items():
-            try:
-                finite = math.isfinite(value)
-            except (TypeError, ValueError, OverflowError):
-                finite = False
-            if not isinstance(name, str) or not finite:
-                raise UpdateError("update-metrics", f"the metric {name!r} is not a finite number")
+        check_metrics(self.metrics)
 
     def __repr__(self) -> str:
         return f"Update({'weights' if self.delta is None else 'delta'})"
+
+
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Raises UpdateError `update-metrics` unless all are finite numbers under names."""
+    if not isinstance(metrics, Mapping):
+        raise UpdateError("update-metrics", "metrics are a dict of named numbers")
+    for name, value in metrics.items():
+        try:
+            finite = math.isfinite(value)
+        except (TypeError, ValueError, OverflowError):
+            finite = False
+        if not isinstance(name, str) or not finite:
+            raise UpdateError("update-metrics", f"the metric {name!r} is not a finite number")
 
 
 Train = Callable[[Task], Update]

@@ -49,7 +49,9 @@ def test_the_servers_learning_rate_scales_the_step() -> None:
     assert moved["w"].tolist() == [[1.25, 1.5]]
 
 
-@given(st.lists(st.floats(-10, 10), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True), st.floats(0, 2))
+@given(
+    st.lists(st.floats(-10, 10), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True), st.floats(0, 2)
+)
 def test_fedavgm_is_momentum_over_the_mean_updates(
     updates: list[float], momentum: float, rate: float
 ) -> None:
@@ -72,8 +74,8 @@ def test_nothing_that_is_given_is_changed_and_every_array_keeps_shape_and_dtype(
     state, moved = aggregate({}, weights, mean)
     before = copied(state)
     again, moved = aggregate(state, moved, mean)
-    for given, original in ((weights, WEIGHTS), (mean, MEAN), (state, before)):
-        assert all(np.array_equal(given[name], array) for name, array in original.items())
+    for passed, original in ((weights, WEIGHTS), (mean, MEAN), (state, before)):
+        assert all(np.array_equal(passed[name], array) for name, array in original.items())
     assert {name: (array.shape, array.dtype) for name, array in moved.items()} == {
         name: (array.shape, array.dtype) for name, array in WEIGHTS.items()
     }
@@ -93,7 +95,9 @@ def test_a_users_function_may_leave_a_numpy_scalar_where_an_array_was() -> None:
 
     def aggregate(state: State, weights: Weights, mean: Mapping[str, Array]) -> tuple[State, Weights]:
         moved = {name: array + mean[name] if name in mean else array for name, array in weights.items()}
-        return {"norm": np.float32(2)}, {name: moved[name].astype(weights[name].dtype) for name in moved}
+        return {"norm": np.float32(2)}, {  # type: ignore[dict-item]
+            name: moved[name].astype(weights[name].dtype) for name in moved
+        }
 
     state, moved = checked(aggregate)({}, WEIGHTS, MEAN)
     assert type(moved["scalar"]) is type(state["norm"]) is np.ndarray

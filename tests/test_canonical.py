@@ -14,7 +14,9 @@ parts = st.lists(st.binary(max_size=12), max_size=5)
 
 
 @given(parts, parts)
-def test_two_lists_of_fields_share_an_encoding_only_if_they_are_equal(one: list[bytes], other: list[bytes]) -> None:
+def test_two_lists_of_fields_share_an_encoding_only_if_they_are_equal(
+    one: list[bytes], other: list[bytes]
+) -> None:
     assert (encode(*one) == encode(*other)) == (one == other)
     assert (digest("label", *one) == digest("label", *other)) == (one == other)
 
@@ -43,8 +45,8 @@ def test_the_bytes_count_and_not_the_type_that_holds_them(content: bytes) -> Non
 
 def test_a_view_of_words_is_encoded_with_its_length_in_bytes() -> None:
     words = np.arange(3, dtype="<u4")
-    assert encode(memoryview(words)) == encode(words.tobytes())
-    assert encode(memoryview(np.zeros((0, 2), dtype="<u4"))) == encode(b"")
+    assert encode(words.data) == encode(words.tobytes())
+    assert encode(np.zeros((0, 2), dtype="<u4").data) == encode(b"")
 
 
 def test_numbers_are_little_endian_and_of_fixed_size() -> None:

@@ -17,7 +17,9 @@ width_names = st.sampled_from(["<u4", "<u8"])
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 2**40), st.integers(0, 40), width_names)
-def test_the_stream_is_the_cipher_over_single_counters(key: bytes, start: int, length: int, word: str) -> None:
+def test_the_stream_is_the_cipher_over_single_counters(
+    key: bytes, start: int, length: int, word: str
+) -> None:
     got = expand(key, length, word, start)
     assert got.dtype == np.dtype(word)
     assert got.tolist() == words(key, start, length, got.itemsize)
@@ -64,7 +66,7 @@ def test_the_test_of_uniformity_sees_a_lean_of_one_in_ten() -> None:
     assert not looks_uniform(np.arange(1 << 15) % 256, 256)  # too even is as wrong
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.sampled_from([1, 7, BLOCK_BYTES // 8 - 1, BLOCK_BYTES // 8 + 1, BLOCK_BYTES // 2 + 3]),
     st.lists(st.binary(min_size=32, max_size=32), max_size=3),

@@ -33,8 +33,12 @@ def server(bits: int = 26, length: int = 9, min_survivors: int = 3) -> Unprotect
     )
 
 
-@given(st.integers(8, 64), st.integers(1, 70), st.sets(st.sampled_from(NAMES), min_size=3), st.integers(0, 99))
-def test_the_sum_is_the_plain_sum_of_whoever_answered(bits: int, length: int, stay: set[str], seed: int) -> None:
+@given(
+    st.integers(8, 64), st.integers(1, 70), st.sets(st.sampled_from(NAMES), min_size=3), st.integers(0, 99)
+)
+def test_the_sum_is_the_plain_sum_of_whoever_answered(
+    bits: int, length: int, stay: set[str], seed: int
+) -> None:
     given_vectors = vectors(bits, length, seed)
     session = server(bits, length)
     for name, request in session.requests().items():

@@ -23,7 +23,17 @@ ARRAYS = {"w": np.array([123.456])}
         ({"delta": np.zeros(2)}, "update-not-arrays"),
         *(
             ({"weights": ARRAYS, "num_examples": count}, "update-num-examples")
-            for count in (-1, 1.0, True, "3", None, np.float64(3), np.array([5]), np.array([5, 6]), np.bool_(1))
+            for count in (
+                -1,
+                1.0,
+                True,
+                "3",
+                None,
+                np.float64(3),
+                np.array([5]),
+                np.array([5, 6]),
+                np.bool_(1),
+            )
         ),
         *(
             ({"weights": ARRAYS, "metrics": metrics}, "update-metrics")
@@ -72,6 +82,6 @@ def test_a_task_is_cancelled_when_its_deadline_passed_or_it_was_superseded() -> 
     assert not Task(1, 3, {}).cancelled()
     assert not Task(1, 3, {}, deadline=time.monotonic() + 1000).cancelled()
     assert Task(1, 3, {}, deadline=time.monotonic() - 1).cancelled()
-    asked = []
-    task = Task(1, 3, {}, superseded=lambda: bool(asked.append(1)) or len(asked) > 1)
+    answers = iter((False, True))
+    task = Task(1, 3, {}, superseded=lambda: next(answers))
     assert (task.cancelled(), task.cancelled()) == (False, True)

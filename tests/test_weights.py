@@ -184,7 +184,10 @@ def test_a_file_gives_back_the_model(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200)
-@given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda header: bytes([len(header), *bytes(7)]) + header))
+@given(
+    st.binary(max_size=60)
+    | st.binary(max_size=40).map(lambda header: bytes([len(header), *bytes(7)]) + header)
+)
 def test_bytes_that_are_no_document_are_refused(data: bytes) -> None:
     try:
         assert from_bytes(data) == {}

@@ -1,9 +1,9 @@
 """One hospital of five: its patients, its two train functions, and (as a program) its part in both runs.
 
 The data are the 569 patients of the Wisconsin breast cancer set that comes with scikit-learn, dealt so that no
-two hospitals are alike: by the size of the tumour, so that one has nearly all the small ones.
+two hospitals are alike: by the radius of the tumour's cells, and of different numbers.
 
-python hospital.py NAME HOST:PORT
+python hospital.py NAME [HOST:PORT HOST:PORT]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sklearn.datasets import load_breast_cancer
 import secagg
 
 NAMES = tuple(f"hospital-{number}" for number in range(1, 6))
+BORDERS = np.array([0.1, 0.3, 0.6, 0.75])  # where one hospital's share ends and the next one's begins
 
 # The largest plausible value of each measurement, from its definition and not from any patient: the same ten
 # for the mean, the standard error and the worst of a patient's cells. It only sets the units.
@@ -40,7 +41,10 @@ def everyone() -> tuple[Patients, Patients]:
     data = load_breast_cancer()
     order = np.random.default_rng(0).permutation(len(data.target))
     test, training = order[: len(order) // 4], order[len(order) // 4 :]
-    return tuple(Patients(data.data[part], data.target[part] == 0) for part in (training, test))
+    training_set, test_set = (
+        Patients(data.data[part], data.target[part] == 0) for part in (training, test)
+    )
+    return training_set, test_set
 
 
 def patients_of(name: str) -> Patients:
@@ -48,7 +52,7 @@ def patients_of(name: str) -> Patients:
     training, _ = everyone()
     noise = np.random.default_rng(1).normal(scale=2.0, size=len(training))
     by_radius = np.argsort(training.features[:, 0] + noise)
-    mine = np.array_split(by_radius, len(NAMES))[NAMES.index(name)]
+    mine = np.split(by_radius, (len(training) * BORDERS).astype(int))[NAMES.index(name)]
     return Patients(training.features[mine], training.malignant[mine])
 
 
@@ -110,9 +114,10 @@ def accuracy(weights: dict[str, np.ndarray], patients: Patients, common: dict[st
 
 
 if __name__ == "__main__":
-    name, server = sys.argv[1:]
+    name, *servers = sys.argv[1:]
+    first, second = servers or ["localhost:8443", "localhost:8444"]
     mine = patients_of(name)
     credentials = secagg.Credentials.load(f"certs/{name}")
-    common = secagg.Client(server, moments(mine), credentials=credentials).run().weights
-    model = secagg.Client(server, trainer(mine, common), credentials=credentials).run().weights
+    common = secagg.Client(first, moments(mine), credentials=credentials).run().weights
+    model = secagg.Client(second, trainer(mine, common), credentials=credentials).run().weights
     print(f"{name}: right about {accuracy(model, mine, common):.1%} of our {len(mine)} patients")

@@ -11,12 +11,16 @@ from typing import Final
 import click
 
 from secagg.cli.group import Lazy, LazyGroup
-from secagg.cli.options import verbose_option
+from secagg.cli.options import verbose_everywhere
 
 __all__ = ["main"]
 
 _COMMANDS: Final = (
-    Lazy("demo", "secagg.cli.demo.command", "A whole run on this machine: a server, five clients, one vanishes."),
+    Lazy(
+        "demo",
+        "secagg.cli.demo.command",
+        "A whole run on this machine: a server, five clients, one vanishes.",
+    ),
     Lazy("server", "secagg.cli.server", "Serve a run: average what clients train, and see only their sum."),
     Lazy("client", "secagg.cli.client", "Take part in a run with a train function of your own."),
     Lazy("simulate", "secagg.cli.simulate", "Play a whole run in this process, without a network."),
@@ -31,9 +35,10 @@ _COMMANDS: Final = (
     lazy=_COMMANDS,
     context_settings={"auto_envvar_prefix": "SECAGG", "help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 the run failed, 2 wrong usage, plan or credentials, 4 refused by the "
-    "client's floor, 75 try again later. Every option can be given as SECAGG_COMMAND_OPTION.",
+    "client's floor, 75 try again later. An option can also come from the environment: "
+    "SECAGG_SERVER_LISTEN for --listen.",
 )
 @click.version_option(version("secagg"), prog_name="secagg", allow_from_autoenv=False)
-@verbose_option
+@verbose_everywhere
 def main() -> None:
     """Federated averaging in which the server learns nothing but the sum."""

@@ -16,12 +16,16 @@ from typing import Any, Final
 
 import click
 
+from secagg.cli.interrupts import Stopped
 from secagg.cli.options import is_verbose
 from secagg.errors import PlanError, SecaggError
 
 __all__ = ["Lazy", "LazyGroup"]
 
 _JSON: Final = "--json"
+_USAGE: Final = 2
+_MALFORMED: Final = frozenset({"listen-malformed", "proxy-malformed", "target-malformed"})
+"""Codes for what was typed wrong, whatever error carries them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class LazyGroup(click.Group):
         command = getattr(import_module(lazy.module), lazy.name)
         if not isinstance(command, click.Command):
             raise TypeError(f"{lazy.module}.{lazy.name} is no command")
+        _json_by_flag_only(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -67,26 +72,35 @@ class LazyGroup(click.Group):
             if is_verbose(ctx):
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             report(error, as_json=ctx.meta[_JSON])
-            ctx.exit(error.exit_code)
+            ctx.exit(_USAGE if error.code in _MALFORMED else error.exit_code)
         except click.UsageError as error:
             if not ctx.meta[_JSON]:
                 raise
             click.echo(_object("usage", error.format_message(), "see --help"))
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            report(SecaggError("interrupted", "stopped before anything was begun"), as_json=ctx.meta[_JSON])
-            ctx.exit(130)
+            stopped = Stopped("nothing was begun")
+            report(stopped, as_json=ctx.meta[_JSON])
+            ctx.exit(stopped.exit_code)
+
+
+def _json_by_flag_only(command: click.Command) -> None:
+    """The form of an error must be known before the command line is parsed: not from the environment."""
+    for option in command.params:
+        if isinstance(option, click.Option) and _JSON in option.opts:
+            option.allow_from_autoenv = False
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _json_by_flag_only(inner)
 
 
 def report(error: SecaggError, *, as_json: bool) -> None:
     """The error as people or machines read it."""
     if as_json:
-        problems = (
-            [vars(problem) for problem in error.problems] if isinstance(error, PlanError) else None
-        )
+        problems = [vars(problem) for problem in error.problems] if isinstance(error, PlanError) else None
         click.echo(_object(error.code, error.message, error.hint, problems))
         return
-    click.echo(click.style(f"error [{error.code}]: ", fg="red") + error.message, err=True)
+    label = "" if isinstance(error, Stopped) else click.style(f"error [{error.code}]: ", fg="red")
+    click.echo(label + error.message, err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
 

@@ -175,7 +175,8 @@ class Codec:
         for index, (name, low, high) in enumerate(settings.metrics):
             value, present = int(tail[2 * index]), int(tail[2 * index + 1])
             if present > 0:
-                metrics[name] = low + (high - low) * value * settings.max_weight / (settings.scale * present)
+                position = value * settings.max_weight / (settings.scale * present)
+                metrics[name] = low * (1 - position) + high * position
         if weight <= 0:
             return Decoded(None, weight, metrics)
         unit = settings.max_weight / (settings.scale * weight)
@@ -228,7 +229,8 @@ class Codec:
         tail: list[float] = []
         for name, low, high in settings.metrics:
             if name in metrics:
-                position = (min(max(float(metrics[name]), low), high) - low) / (high - low)
+                value = min(max(float(metrics[name]), low), high)
+                position = (value / 2 - low / 2) / (high / 2 - low / 2)  # no difference overflows
                 tail += (position * share * settings.scale, weight)
             else:
                 tail += (0.0, 0.0)

@@ -2,8 +2,8 @@
 
 A holder that cannot open an owner's envelope says so when it sends its masked vector, and then holds no share
 of that owner. Either of the two may be lying. Proven is only what a signature or a count proves: an envelope
-whose own signature is wrong names its owner, and so do more than c complaints, because one of them is then
-an honest client's.
+whose own signature is wrong names its owner, and so do more than c complaints (two at least), because one of
+them is then an honest client's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Complaints:
                 for holder in holders
             ):
                 found[member.id] = "share-signature"
-            elif len(holders) > colluders:
+            elif len(holders) > max(colluders, 1):
                 found[member.id] = "share-unopenable"
         return found
 

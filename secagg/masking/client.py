@@ -106,6 +106,15 @@ class MaskingClient:
     def __repr__(self) -> str:
         return f"MaskingClient({self._id!r})"
 
+    @property
+    def spent(self) -> bool:
+        """Whether a sum with this vector in it may have been opened; then it must not be masked again.
+
+        Against a malicious server that is so from the moment the masked vector leaves: a survivor need not be
+        in the quorum, so others can have a sum opened that this client never confirmed.
+        """
+        return ("mask" if self._policy.malicious else "reveal") not in self._stages
+
     def answer(self, request: bytes) -> bytes | bytearray:
         """The reply to one request. The same request again gets the same bytes.
 
@@ -318,7 +327,8 @@ class MaskingClient:
         survivors = frozenset(positions(bits, len(self._checked_roster())))
         if self._position not in survivors:
             raise ServerFault("survivors-without-self", "this client sent its vector and is not in the sum")
-        if not survivors - {self._position} <= self._shown:
+        others = survivors & frozenset(self._checked_roster().neighbours(self._position))
+        if not others <= self._shown:
             raise ServerFault("survivors-unknown", "a survivor whose shares this client was never shown")
         if len(survivors) < self._policy.min_survivors:
             raise ServerFault(

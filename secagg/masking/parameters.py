@@ -21,7 +21,7 @@ from fractions import Fraction
 from secagg import canonical
 from secagg.errors import ProtocolError
 
-__all__ = ["Policy", "Threshold", "threshold"]
+__all__ = ["Policy", "Threshold", "smallest_cohort", "threshold"]
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ def threshold(policy: Policy, n: int) -> Threshold:
         raise ProtocolError(
             "cohort-infeasible",
             f"{n} clients of whom {c} may collude with the server cannot be kept apart from it",
-            f"at least {_smallest(policy)} clients, or a smaller share of colluders",
+            f"at least {smallest_cohort(policy)} clients, or a smaller share of colluders",
         )
     # A survivor's secret is shared with the others only: t of them beside itself.
     return Threshold(n, k, t, quorum, max(t + 1, quorum, policy.min_survivors))
 
 
-def _smallest(policy: Policy) -> int:
-    """The smallest n with a threshold, whatever the plan admits."""
+def smallest_cohort(policy: Policy) -> int:
+    """The smallest n that has a threshold; it opens its sum if nobody vanishes."""
     return max(policy.min_survivors, policy.c + 2)

@@ -103,8 +103,11 @@ class MaskingServer:
 
     @property
     def retryable(self) -> bool:
-        """Until the first confirmation could have been signed (semi-honest: the first share revealed)."""
-        return self.stage in ("advertise", "share", "mask")
+        """Until the first masked vector could have been sent (semi-honest: the first share revealed).
+
+        A client gives its vector to one sum only, and cannot see whether one that it masked was opened.
+        """
+        return self.stage in ("advertise", "share") or (self.stage == "mask" and not self._policy.malicious)
 
     @property
     def faults(self) -> Mapping[str, str]:
@@ -232,7 +235,6 @@ class MaskingServer:
         Raises TooFewClients, or ProtocolError `shares-lost`, `seed-forged` or `key-forged`.
         """
         closed = self.stage
-        self._answered = {}
         {
             "advertise": self._close_advertise,
             "share": self._close_share,
@@ -240,6 +242,7 @@ class MaskingServer:
             "confirm": self._close_confirm,
             "reveal": self._close_reveal,
         }[closed]()
+        self._answered = {}
         del self._stages[0]
 
     def _require(self, needed: int, got: int) -> None:

@@ -119,15 +119,19 @@ class Doorman:
         name = os.urandom(12).hex()
         self._callers[name] = caller
         inner = socket.socket(socket.AF_UNIX)
+        connected = False
         try:
             inner.setblocking(False)
             inner.bind(str(self._folder / name))
             await loop.sock_connect(inner, str(self.inner))
             await loop.create_connection(lambda: _Inside(self, outside, name), sock=inner)
+            connected = True
         except OSError:
-            self.forget(name)
-            inner.close()
             outside.abort()
+        finally:
+            if not connected:
+                self.forget(name)
+                inner.close()
 
 
 class _Outside(asyncio.BufferedProtocol):

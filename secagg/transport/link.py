@@ -100,7 +100,7 @@ class GrpcLink:
                 del answer
                 loop.post(self._switchboard.used, exchange, name)
         finally:
-            loop.run(_call(self._switchboard.end, exchange))
+            loop.call(self._switchboard.end, exchange)
 
     def send(self, frames: Mapping[str, Frame]) -> None:
         """One way: to those who are there; `Finished` also to those who return before `close`."""
@@ -161,10 +161,6 @@ class GrpcLink:
 
     def _turned_away(self, address: str, error: TransportError) -> None:
         self._log("connection-refused", peer=address, code=error.code, message=error.message)
-
-
-async def _call(function: Callable[..., None], *arguments: object) -> None:
-    function(*arguments)
 
 
 def _next_answer(exchange: Exchange, deadline: float) -> tuple[str, Answer] | None:

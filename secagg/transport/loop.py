@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from secagg.errors import TransportError
 
-__all__ = ["post", "run", "submit"]
+__all__ = ["call", "post", "run", "submit"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,22 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Do `work` on the loop and wait for it."""
     return submit(work).result()
+
+
+def call(function: Callable[..., object], *arguments: object) -> None:
+    """Call `function` on the loop and wait until it has returned; at once if this is the loop."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is _loop():
+        function(*arguments)
+    else:
+        run(_called(function, *arguments))
+
+
+async def _called(function: Callable[..., object], *arguments: object) -> None:
+    function(*arguments)
 
 
 def post(function: Callable[..., object], *arguments: object) -> None:

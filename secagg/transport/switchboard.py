@@ -3,7 +3,8 @@
 A client has one `Seat`, which outlives its streams. It is *idle* when it has a stream, is asked nothing, and
 owes no training: a client that was told to train is handed nothing new before it has answered, even when its
 round is long over and its answer is dropped. A stream that breaks in the middle of a question has `grace`
-seconds to come back; a client that returns says what it still holds (`Greeting.holding`), and is sent the
+seconds to come back; then the client is gone and the exchange may end without it, but until it does, the
+client may still return and answer. Who returns says what it still holds (`Greeting.holding`), and is sent the
 question again, the same bytes, only if it has lost it.
 
 All of it runs on one event loop; the threads that wait see `idle` and `Exchange.answers`.
@@ -55,10 +56,15 @@ class Upload:
 
 @dataclass(eq=False)
 class Exchange:
-    """One question to each of several clients, while it is open. `answers` ends with None."""
+    """One question to each of several clients. `answers` ends with None, when nobody is left in `open`.
+
+    `gone` holds the questions of those who are not waited for any more and may still return.
+    """
 
     limit: int
     open: set[str] = field(default_factory=set)
+    gone: dict[str, TaskFrame | Request] = field(default_factory=dict)
+    over: bool = False
     uploads: dict[str, Upload] = field(default_factory=dict)
     answers: queue.SimpleQueue[tuple[str, Answer] | None] = field(default_factory=queue.SimpleQueue)
 
@@ -86,6 +92,7 @@ class Switchboard:
         self._seats: dict[str, _Seat] = {}
         self._slots: Final = UploadSlots(slots)
         self._grace: Final = grace
+        self._exchange: Exchange | None = None
         self._log: Final = log
         self._idle: tuple[str, ...] = ()
         self._changed: Final = threading.Condition()
@@ -118,6 +125,10 @@ class Switchboard:
             seat.grace.cancel()
             seat.grace = None
         seat.stream = stream
+        exchange = self._exchange
+        if seat.exchange is None and exchange is not None and not exchange.over and name in exchange.gone:
+            seat.asked, seat.exchange = exchange.gone.pop(name), exchange
+            exchange.open.add(name)
         holding = greeting.holding
         trains = holding is not None and not holding.stage and not greeting.answered
         seat.training = holding.round if holding is not None and trains else None
@@ -140,7 +151,7 @@ class Switchboard:
             self._give_grace(seat)
             self._publish()
         else:
-            self._gone(seat)
+            self._gone(seat, may_return=False)
 
     def receive(self, name: str, stream: Stream, unit: Answer | Offer) -> None:
         """What a client sent. Raises TransportError `frame-oversized` for more than the stage allows."""
@@ -165,6 +176,7 @@ class Switchboard:
 
     def ask(self, exchange: Exchange, frames: dict[str, TaskFrame | Request]) -> None:
         """Open `exchange`: each client is asked its question."""
+        self._exchange = exchange
         exchange.open = set(frames)
         for name, frame in frames.items():
             seat = self._seats.get(name)
@@ -176,8 +188,7 @@ class Switchboard:
                 self._put(seat, seat.stream, frame)
             else:
                 self._give_grace(seat)
-        if not frames:
-            exchange.answers.put(None)
+        self._end_if_empty(exchange)
         self._publish()
 
     def used(self, exchange: Exchange, name: str) -> None:
@@ -196,6 +207,8 @@ class Switchboard:
                 seat.grace.cancel()
                 seat.grace = None
         exchange.open.clear()
+        exchange.gone.clear()
+        exchange.over = True
         for name in tuple(exchange.uploads):
             self.used(exchange, name)
         self._publish()
@@ -225,7 +238,7 @@ class Switchboard:
         if seat.stream is not None:
             stream, seat.stream = seat.stream, None
             stream.reject(error)
-        self._gone(seat)
+        self._gone(seat, may_return=False)
 
     # Inside
 
@@ -274,17 +287,24 @@ class Switchboard:
     def _give_grace(self, seat: _Seat) -> None:
         seat.grace = asyncio.get_running_loop().call_later(self._grace, self._gone, seat)
 
-    def _gone(self, seat: _Seat) -> None:
+    def _gone(self, seat: _Seat, *, may_return: bool = True) -> None:
         seat.grace = None
         if seat.exchange is not None:
             self._log("client-gone", client=seat.name)
-            exchange, seat.exchange, seat.asked = seat.exchange, None, None
+            exchange, seat.exchange = seat.exchange, None
+            if seat.asked is not None and may_return:
+                exchange.gone[seat.name] = seat.asked
+            seat.asked = None
             self._drop(exchange, seat.name)
         self._publish()
 
     def _drop(self, exchange: Exchange, name: str) -> None:
         exchange.open.discard(name)
-        if not exchange.open:
+        self._end_if_empty(exchange)
+
+    def _end_if_empty(self, exchange: Exchange) -> None:
+        if not exchange.open and not exchange.over:
+            exchange.over = True
             exchange.answers.put(None)
 
     def _publish(self) -> None:

@@ -260,6 +260,22 @@ def test_an_envelope_that_holds_other_shares_than_its_owner_signed_cannot_be_bla
     assert_the_others_finish(cohort, {})
 
 
+def test_shares_that_are_not_those_of_the_signed_digests_are_no_shares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sealed and signed by their owner, and yet other shares than it will be held to."""
+    cohort = at("share")
+    with monkeypatch.context() as patch:
+        patch.setattr("secagg.masking.client.keys.share_digest", lambda *_: bytes(32))
+        lie = honest_reply(cohort)
+    step_with(cohort, {LIAR: lie}, None)
+    for name in cohort.ids[:-1]:
+        reply = cohort.clients[name].answer(cohort.server.requests()[name])
+        assert MaskReply.from_bytes(reply).failed == (5,)
+        cohort.server.receive(name, reply)
+    assert_nothing_opens(cohort, "shares-lost", {LIAR: "share-unopenable"})
+
+
 def test_more_complaints_than_there_can_be_colluders_name_the_owner() -> None:
     cohort = at("share", n=8)
     position = cohort.ids.index(LIAR)
@@ -273,7 +289,7 @@ def test_more_complaints_than_there_can_be_colluders_name_the_owner() -> None:
     assert_the_others_finish(cohort, {LIAR: "share-unopenable"})
 
 
-def test_envelopes_that_nobody_can_open_end_the_attempt_while_it_can_be_retried() -> None:
+def test_envelopes_that_nobody_can_open_end_the_attempt_before_anyone_confirms() -> None:
     cohort = at("share")
     step_with(
         cohort,
@@ -287,7 +303,7 @@ def test_envelopes_that_nobody_can_open_end_the_attempt_while_it_can_be_retried(
     for name, reply in cohort.ask(silent=(LIAR,)).items():
         cohort.server.receive(name, reply)
     assert_nothing_opens(cohort, "shares-lost", {LIAR: "share-signature"})
-    assert cohort.server.retryable and not cohort.server.opens
+    assert cohort.server.stage == "mask" and not cohort.server.opens
     retry = Cohort(N - 1)
     retry.run()
     assert np.array_equal(retry.server.sum().vector, retry.expected(retry.ids))
@@ -424,6 +440,25 @@ def test_too_few_confirmations_open_nothing() -> None:
         cohort.server.receive(name, reply)
     assert_nothing_opens(cohort, "too-few-clients", {})
     assert not cohort.server.retryable
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_could_not_be_closed_counts_no_answer_twice(stage: str) -> None:
+    """Who answered stays who answered: the same bytes again are one answer, and add nothing."""
+    cohort = at(stage)
+    replies = cohort.ask()
+    for name in cohort.ids[:2]:
+        cohort.server.receive(name, replies[name])
+    with pytest.raises(ProtocolError) as caught:
+        cohort.server.advance()
+    assert caught.value.code in ("too-few-clients", "cohort-too-small")
+    if stage == "reveal":  # what was revealed is not kept for another try
+        assert not cohort.server._shares._of
+        return
+    for name, reply in replies.items():
+        cohort.server.receive(name, reply)
+    cohort.server.advance()
+    assert_the_others_finish(cohort, {})
 
 
 # -- revealed shares --------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ from tests.masking.lies import (
     confirmation,
     mask_request,
     share_request,
+    twin,
 )
 
 N = 6
@@ -504,7 +505,7 @@ def test_a_share_that_is_not_this_owners_for_this_holder_is_no_share(lie: str) -
     """The client reports it, masks against its owner all the same, and later reveals nothing of it."""
     cohort, told = at("mask"), LIES_ABOUT_ONE_SHARE[lie]
     request = mask_request(cohort, HONEST, lambda shown: {**shown, **told(cohort)})
-    true_vector = MaskReply.from_bytes(Twin(cohort, HONEST).answer(cohort.server.requests()[HONEST])).vector
+    true_vector = MaskReply.from_bytes(twin(honest(cohort)).answer(cohort.server.requests()[HONEST])).vector
     replies = cohort.ask(silent=(HONEST,))
     replies[HONEST] = honest(cohort).answer(request)
     answer = MaskReply.from_bytes(replies[HONEST])
@@ -517,23 +518,6 @@ def test_a_share_that_is_not_this_owners_for_this_holder_is_no_share(lie: str) -
     revealed = RevealReply.from_bytes(cohort.step()[HONEST]).shares
     assert [owner for owner, _, _ in revealed] == [2, 3, 4, 5]
     assert np.array_equal(cohort.server.sum().vector, cohort.expected(cohort.ids))
-
-
-class Twin:
-    """The same session once more, in the same state, to see what it would have said."""
-
-    def __init__(self, cohort: Cohort, name: str) -> None:
-        original = cohort.clients[name]
-        self._twin = object.__new__(MaskingClient)
-        self._twin.__dict__.update(original.__dict__)
-        fresh = type(original._cache)()
-        fresh._replies.update(original._cache._replies)
-        self._twin._cache = fresh
-        self._twin._stages = list(original._stages)
-        self._twin._held = dict(original._held)
-
-    def answer(self, request: bytes) -> bytes | bytearray:
-        return self._twin.answer(request)
 
 
 def test_when_too_many_shares_are_not_their_owners_the_client_stops() -> None:

@@ -18,7 +18,7 @@ from secagg.masking.messages import STAGES, ConfirmRequest, RevealReply, RevealR
 from secagg.masking.parameters import Policy
 from secagg.session import Sum
 from tests.cohort import CONTEXT, NOW, Cohort, admit_all, credentials
-from tests.masking.lies import Watch, assert_silent, leaks, mask_request, reachable, secrets_of
+from tests.masking.lies import Watch, assert_silent, leaks, mask_request, reachable, secrets_of, twin
 
 NAME = "client-002"
 
@@ -33,7 +33,7 @@ def test_no_secret_is_in_any_frame_but_the_one_share_of_each_that_is_asked_for(
     caplog.set_level(logging.DEBUG)
     cohort = Cohort(6, policy=Policy(8, 3, adversary=adversary))
     frames: list[bytes] = []
-    never: list[bytes] = [pack(vector, cohort.bits) for vector in cohort.vectors.values()]
+    never = [bytes(pack(vector, cohort.bits)) for vector in cohort.vectors.values()]
     never += [vector.tobytes() for vector in cohort.vectors.values()]
     shares: dict[tuple[str, int, int], bytes] = {}
     for client in cohort.clients.values():
@@ -237,7 +237,9 @@ def test_after_an_abort_neither_the_session_nor_its_error_holds_a_secret(stage: 
         "reveal": RevealRequest(b"\x3f", ()).to_bytes(),
     }
     client = cohort.clients[NAME]
-    watch = Watch(client)
+    watch, ahead = Watch(client), twin(client)
+    ahead.answer(cohort.server.requests()[NAME])
+    watch.secrets += [share for held in ahead._held.values() for share in (held.seed, held.key)]
     try:
         client.answer(lies[stage])
     except ServerFault as error:

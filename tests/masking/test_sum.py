@@ -77,7 +77,9 @@ def test_any_pattern_of_dropouts_opens_the_exact_sum_or_nothing(
 
 
 @pytest.mark.parametrize(("n", "tolerated"), [(3, 0), (4, 0), (5, 1), (6, 1), (10, 3)])
-def test_the_stated_number_of_dropouts_is_tolerated_and_one_more_opens_nothing(n: int, tolerated: int) -> None:
+def test_the_stated_number_of_dropouts_is_tolerated_and_one_more_opens_nothing(
+    n: int, tolerated: int
+) -> None:
     policy = Policy(max_clients=10, min_survivors=3)
     assert threshold(policy, n).tolerated == tolerated
     for stage in ("mask", "reveal"):

@@ -40,7 +40,7 @@ def half_a_task():
     return assembly
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from([0, 1, INLINE - 1, INLINE, INLINE + 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7]))
 def test_a_body_of_any_length_arrives_whole(length):
     body = patterned(length)

@@ -28,10 +28,11 @@ from secagg.transport.connection import Connection
 from secagg.transport.envelopes import CHUNK, Chunk, Grant, Question
 from secagg.transport.frames import encode
 from secagg.transport.settings import JOIN, SERVICE
-from tests.transport.test_link import MASK, TASK, asking, in_background
-from tests.transport.world import SOON, WELCOME, Events, Wire, enrol, serve
+from tests.transport.world import SOON, WELCOME, Events, Wire, asking, enrol, in_background, serve
 
 ALICE = enrol("alice")
+TASK = TaskFrame(1, 3, 60.0, b"weights")
+MASK = Request(1, 0, "mask", b"everyone")
 LARGE = bytes(range(256)) * (3 * CHUNK // 256 + 1)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import secagg.transport
@@ -75,16 +75,19 @@ from_server = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(from_client)
 def test_what_a_client_sends_arrives_as_it_was(unit):
     assert decode(encode(unit), "client") == unit
 
 
+@settings(deadline=None)
 @given(from_server)
 def test_what_a_server_sends_arrives_as_it_was(unit):
     assert decode(encode(unit), "server") == unit
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**62), st.binary(min_size=1, max_size=300))
 def test_a_chunk_written_by_hand_is_what_protobuf_writes(offset, data):
     assert (
@@ -92,6 +95,7 @@ def test_a_chunk_written_by_hand_is_what_protobuf_writes(offset, data):
     )
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["client", "server"]))
 def test_any_bytes_are_a_frame_or_a_transport_error(raw, sender):
     try:
@@ -100,6 +104,7 @@ def test_any_bytes_are_a_frame_or_a_transport_error(raw, sender):
         assert error.code in ("frame-malformed", "frame-unexpected")
 
 
+@settings(deadline=None)
 @given(from_client | from_server, st.data())
 def test_a_frame_with_any_byte_changed_is_a_frame_or_a_transport_error(unit, data):
     raw = bytearray(encode(unit))
@@ -112,6 +117,7 @@ def test_a_frame_with_any_byte_changed_is_a_frame_or_a_transport_error(unit, dat
             assert error.code in ("frame-malformed", "frame-unexpected")
 
 
+@settings(deadline=None)
 @given(from_client, from_server)
 def test_a_frame_of_the_wrong_direction_is_refused(client, server):
     for unit, sender in ((client, "server"), (server, "client")):

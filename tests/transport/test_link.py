@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import grpc
@@ -21,15 +20,17 @@ from secagg.frames import (
     RoundClosed,
     TaskFrame,
 )
-from secagg.transport.chunks import body_messages
-from secagg.transport.envelopes import CHUNK, INLINE, Chunk, Grant, Greeting, Offer, Question
+from secagg.transport.envelopes import CHUNK, Chunk, Grant, Greeting, Offer, Question
 from secagg.transport.link import GrpcLink
 from tests.transport.world import (
     SOON,
     WELCOME,
     Events,
     RawClient,
+    ask,
+    asking,
     enrol,
+    in_background,
     read_all,
     serve,
 )
@@ -56,28 +57,6 @@ def alice(link):
     with RawClient(link.address, ALICE) as client:
         assert client.read() == WELCOME
         yield client
-
-
-def ask(link, frames, *, seconds=SOON, limit=10 * CHUNK):
-    return link.exchange(frames, seconds=seconds, limit=limit)
-
-
-def in_background(function, *arguments):
-    """Run an exchange while the test plays the client."""
-    answers: list = []
-    thread = threading.Thread(target=lambda: answers.append(function(*arguments)))
-    thread.start()
-
-    def result():
-        thread.join(SOON)
-        assert answers
-        return answers[0]
-
-    return result
-
-
-def asking(link, frames, **options):
-    return in_background(lambda: read_all(ask(link, frames, **options)))
 
 
 # Who is there
@@ -278,6 +257,26 @@ def test_a_client_that_does_not_return_in_time_is_gone(events):
         events.wait("client-gone", client="alice")
 
 
+def test_a_client_that_is_gone_may_still_return_while_others_are_waited_for(events):
+    with (
+        serve(events, grace=0.01) as link,
+        RawClient(link.address, ALICE) as alice,
+        RawClient(link.address, BOB) as bob,
+    ):
+        assert (alice.read(), bob.read()) == (WELCOME, WELCOME)
+        link.wait(2, SOON)
+        answers = asking(link, {"alice": TASK, "bob": TASK})
+        assert (alice.read(), bob.read()) == (TASK, TASK)
+        alice.close()
+        events.wait("client-gone", client="alice")
+        greeting = Greeting(Hello(WIRE_VERSION, "raw"), holding=Question(1), answered=True)
+        with RawClient(link.address, ALICE, greeting) as back:
+            assert back.read() == WELCOME
+            back.send(Ready(1))  # trained while it was away
+            bob.send(Ready(1))
+            assert answers() == {"alice": Ready(1), "bob": Ready(1)}
+
+
 def test_a_client_that_trains_for_a_server_before_this_one_is_not_handed_a_task(link):
     greeting = Greeting(Hello(WIRE_VERSION, "raw"), holding=Question(7))
     with RawClient(link.address, ALICE, greeting) as alice:
@@ -320,120 +319,7 @@ def test_closing_waits_until_the_final_model_has_left(events):
         assert closing() == "closed"
 
 
-# Large bodies
-
-
-def upload(client, body, question):
-    client.send(Offer(question, len(body)))
-    assert client.read() == Grant(question, True)
-    for message in body_messages(body):
-        client.send_bytes(message)
-
-
-def test_a_large_reply_is_offered_granted_and_arrives_whole(link, alice):
-    answers = asking(link, {"alice": MASK})
-    assert alice.read() == MASK
-    body = bytes(range(256)) * (LARGE // 256)
-    upload(alice, body, Question(1, 0, "mask"))
-    assert answers() == {"alice": Reply(1, 0, "mask", body)}
-
-
-def test_no_more_uploads_than_slots_are_held_at_once(events):
-    with (
-        serve(events, slots=1) as link,
-        RawClient(link.address, ALICE) as alice,
-        RawClient(link.address, BOB) as bob,
-    ):
-        assert (alice.read(), bob.read()) == (WELCOME, WELCOME)
-        link.wait(2, SOON)
-        exchange = ask(link, {"alice": MASK, "bob": MASK})
-        first = in_background(next, exchange)
-        question = Question(1, 0, "mask")
-        assert (alice.read(), bob.read()) == (MASK, MASK)
-        upload(alice, bytes(LARGE), question)
-        bob.send(Offer(question, LARGE))
-        assert first()[0] == "alice"
-        # The answer is in use: its slot is not free until the next one is asked for.
-        link.send({"bob": RoundClosed(0, False)})
-        assert bob.read() == RoundClosed(0, False)
-        second = in_background(next, exchange)
-        assert bob.read() == Grant(question, True)
-        for message in body_messages(bytes(LARGE)):
-            bob.send_bytes(message)
-        assert second()[0] == "bob"
-        assert list(exchange) == []
-
-
-def test_a_client_that_dies_with_a_slot_gives_it_back(events):
-    with (
-        serve(events, slots=1, grace=0.05) as link,
-        RawClient(link.address, ALICE) as alice,
-        RawClient(link.address, BOB) as bob,
-    ):
-        assert (alice.read(), bob.read()) == (WELCOME, WELCOME)
-        link.wait(2, SOON)
-        answers = asking(link, {"alice": MASK, "bob": MASK})
-        question = Question(1, 0, "mask")
-        assert (alice.read(), bob.read()) == (MASK, MASK)
-        alice.send(Offer(question, LARGE))
-        assert alice.read() == Grant(question, True)
-        alice.send(Chunk(0, bytes(CHUNK)))
-        bob.send(Offer(question, LARGE))
-        alice.close()
-        assert bob.read() == Grant(question, True)
-        for message in body_messages(bytes(LARGE)):
-            bob.send_bytes(message)
-        assert list(answers()) == ["bob"]
-
-
-def test_an_upload_that_stalls_loses_its_slot_and_its_stream(events):
-    with serve(events, grace=0.05, stall=0.1) as link, RawClient(link.address, ALICE) as alice:
-        alice.read()
-        link.wait(1, SOON)
-        answers = asking(link, {"alice": MASK})
-        assert alice.read() == MASK
-        alice.send(Offer(Question(1, 0, "mask"), LARGE))
-        assert alice.read() == Grant(Question(1, 0, "mask"), True)
-        assert answers() == {}
-        events.wait("client-gone", client="alice")
-
-
-def test_an_offer_after_the_deadline_is_declined(link, alice):
-    link.wait(1, SOON)
-    read_all(ask(link, {"alice": MASK}, seconds=0.01))
-    assert alice.read() == MASK
-    alice.send(Offer(Question(1, 0, "mask"), LARGE))
-    assert alice.read() == Grant(Question(1, 0, "mask"), False)
-    assert link.wait(1, SOON) == ("alice",)
-
-
-def test_an_upload_that_the_deadline_overtakes_is_dropped_and_the_stream_goes_on(link, alice):
-    link.wait(1, SOON)
-    exchange = asking(link, {"alice": MASK}, seconds=0.3)
-    assert alice.read() == MASK
-    alice.send(Offer(Question(1, 0, "mask"), LARGE))
-    assert alice.read() == Grant(Question(1, 0, "mask"), True)
-    assert exchange() == {}
-    for message in body_messages(bytes(LARGE)):
-        alice.send_bytes(message)
-    answers = asking(link, {"alice": TASK})
-    assert alice.read() == TASK
-    alice.send(Ready(1))
-    assert answers() == {"alice": Ready(1)}
-
-
-def test_closing_the_iterator_gives_every_slot_back(events):
-    with serve(events, slots=1) as link, RawClient(link.address, ALICE) as alice:
-        alice.read()
-        link.wait(1, SOON)
-        for number in (1, 2):
-            request = Request(number, 0, "mask", b"")
-            exchange = ask(link, {"alice": request})
-            first = in_background(next, exchange)
-            assert alice.read() == request
-            upload(alice, bytes(LARGE), Question(number, 0, "mask"))
-            assert first()[0] == "alice"
-            exchange.close()
+# What no client may send
 
 
 @pytest.mark.parametrize(
@@ -476,13 +362,6 @@ def test_a_message_larger_than_any_ends_the_stream_and_the_server_goes_on(link, 
     events.wait("client-left", client="alice")
     with RawClient(link.address, BOB) as bob:
         assert bob.read() == WELCOME
-
-
-def test_a_small_body_needs_no_offer(link, alice):
-    answers = asking(link, {"alice": MASK})
-    alice.read()
-    alice.send(Reply(1, 0, "mask", bytes(INLINE)))
-    assert answers() == {"alice": Reply(1, 0, "mask", bytes(INLINE))}
 
 
 # Listening

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -37,6 +38,7 @@ class Slots(RuleBasedStateMachine):
 
 
 TestSlots = Slots.TestCase
+TestSlots.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 def test_no_slots_at_all_are_refused():

@@ -16,7 +16,7 @@ from secagg.credentials import Credentials
 from secagg.enrolment import issue_credentials, new_authority
 from secagg.frames import WIRE_VERSION, Hello, Welcome
 from secagg.transport.chunks import Assembly, messages
-from secagg.transport.envelopes import Greeting, Unit
+from secagg.transport.envelopes import CHUNK, Greeting, Unit
 from secagg.transport.link import GrpcLink
 from secagg.transport.settings import METHOD
 
@@ -200,3 +200,25 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 def read_all(frames: Iterator[tuple[str, object]]) -> dict[str, object]:
     """An exchange's answers by client."""
     return dict(frames)
+
+
+def ask(link, frames, *, seconds=SOON, limit=10 * CHUNK):
+    return link.exchange(frames, seconds=seconds, limit=limit)
+
+
+def in_background(function, *arguments):
+    """Run an exchange while the test plays the client."""
+    answers: list = []
+    thread = threading.Thread(target=lambda: answers.append(function(*arguments)))
+    thread.start()
+
+    def result():
+        thread.join(SOON)
+        assert answers
+        return answers[0]
+
+    return result
+
+
+def asking(link, frames, **options):
+    return in_background(lambda: read_all(ask(link, frames, **options)))

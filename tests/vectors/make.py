@@ -247,7 +247,7 @@ def graph() -> dict[str, Any]:
 
 def encoding() -> dict[str, Any]:
     """Deltas that are exact in binary, so that a second computation in fractions is the same to the bit."""
-    seed, scale, max_examples, examples, clients = bytes(range(7, 39)), 2**10, 64, 16, 10
+    seed, scale, max_examples, examples, clients = bytes(range(1, 33)), 2**10, 64, 16, 10
     # Sorted by name; "head" has a norm of its own (2.5 against 1.25, a factor of 1/2), the rest is inside.
     model = [
         *(Fraction(v) / 2 for v in (Fraction(3, 2), Fraction(-2))),
@@ -255,9 +255,9 @@ def encoding() -> dict[str, Any]:
     ]
     share = Fraction(examples, max_examples)
     exact = [value * share * scale for value in model]
-    metrics = [(Fraction(1), 1), (Fraction(1, 4), 1), None]  # clipped; loss: 2.5 in [0, 10]; accuracy: none
-    for metric in metrics:
-        exact += [Fraction(0)] * 2 if metric is None else [metric[0] * share * scale, Fraction(examples)]
+    metrics = [Fraction(1), Fraction(1365, 8192), None, Fraction(2731, 8192)]  # where each is in its range
+    for position in metrics:
+        exact += [Fraction(0)] * 2 if position is None else [position * share * scale, Fraction(examples)]
     exact.append(Fraction(examples))
     words = ref.words(seed, 0, len(exact), 4)
     vector = [ref.rounded(value, word) for value, word in zip(exact, words, strict=True)]
@@ -269,13 +269,13 @@ def encoding() -> dict[str, Any]:
             "clip_norm": 2.0,
             "precision": 2.0**-10,
             "groups": [["head*", 1.25]],
-            "ranges": [["loss", 0.0, 10.0], ["accuracy", 0.0, 1.0]],
+            "ranges": [["loss", 0.0, 8.0], ["accuracy", 0.0, 1.0], ["score", -1.0, 1.0]],
             "by_examples": True,
             "max_examples": max_examples,
         },
         "delta": {"head": [1.5, -2.0], "tail": [[1 / 4096, -1 / 4096], [6 / 4096, 0.0]]},
         "num_examples": examples,
-        "metrics": {"loss": 2.5},
+        "metrics": {"loss": 1365 / 1024, "score": 2731 / 4096 - 1},
         "seed": seed.hex(),
         "bits": bits,
         "vector": vector,

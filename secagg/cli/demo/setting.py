@@ -58,7 +58,7 @@ _POOLED, _ALONE = 1 << 16, 1 << 17  # streams of their own, apart from any round
 def plan(rounds: int = ROUNDS, join_deadline: str = "30s") -> Plan:
     """The plan of the demo: masks, a malicious server with one colluder, and one dropout a round survived.
 
-    The first round waits for the whole cohort, `join_deadline` at most; the others begin with whoever is there.
+    The first round waits for the whole cohort, `join_deadline` at most; the others for four clients.
     """
     return Plan.parse(
         f"""
