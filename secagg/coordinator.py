@@ -274,10 +274,12 @@ class Coordinator:
         }
         if decoded is not None and decoded.mean is not None:
             self._state, self.weights = self._aggregate(self._state, self.weights, decoded.mean)
-            if self._evaluate is not None:
-                evaluation = dict(self._evaluate(dict(self.weights)))
-                record["server"] = evaluation
-            self._run.close_round(number, self.weights, self._state, record)
+            try:
+                if self._evaluate is not None:
+                    evaluation = dict(self._evaluate(dict(self.weights)))
+                    record["server"] = evaluation
+            finally:  # an evaluation that raises ends the run, and loses no round
+                self._run.close_round(number, self.weights, self._state, record)
         else:
             code = code or "example-weight-zero"
             self._run.fail_round(number, code, record)

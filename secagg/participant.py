@@ -18,7 +18,7 @@ from typing import Final
 
 from secagg import weights as named_arrays
 from secagg.credentials import Credentials, Identity
-from secagg.errors import FloorError, ProtocolError, SecaggError, ServerFault, TransportError, UpdateError
+from secagg.errors import FloorError, ProtocolError, SecaggError, TransportError, UpdateError
 from secagg.floor import Floor
 from secagg.frames import (
     Finished,
@@ -32,7 +32,6 @@ from secagg.frames import (
     TaskFrame,
     Welcome,
 )
-from secagg.masking.messages import stage_of
 from secagg.plan import Plan
 from secagg.prg import Random, Ring
 from secagg.protections import Assignment
@@ -171,8 +170,8 @@ class Participant:
         if self._failures >= self._max_failures:
             raise UpdateError(
                 "train-failed",
-                f"training failed {self._failures} times in a row: {error}",
-                "the traceback is above; nothing of it was sent",
+                f"training failed {self._failures} time{'s' * (self._failures != 1)} in a row; last: {error}",
+                "nothing of it was sent; the server knows only that there is no update",
             ) from error
 
     def _trained(self, frame: TaskFrame) -> Ring:

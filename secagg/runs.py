@@ -218,6 +218,11 @@ class Run:
         with _writing(self.path):
             self._about.write(self.path)
 
+    def discard(self) -> None:
+        """Removes a run that never began."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def close(self) -> None:
         """Lets go of the directory, finished or not."""
         self._resources.close()

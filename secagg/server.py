@@ -93,7 +93,10 @@ class Server:
                 log=self._event,
             )
         except BaseException:
-            self._run.close()
+            if self._run.resumed:
+                self._run.close()
+            else:
+                self._run.discard()
             raise
 
     @property

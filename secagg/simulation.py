@@ -16,7 +16,7 @@ from secagg.aggregation import Aggregate
 from secagg.coordinator import Coordinator, Link, RoundReport
 from secagg.credentials import Authority, Credentials
 from secagg.enrolment import issue_credentials, new_authority
-from secagg.errors import RunError, SecaggError
+from secagg.errors import RunError, SecaggError, UpdateError
 from secagg.frames import (
     WIRE_VERSION,
     Answer,
@@ -169,7 +169,10 @@ class MemoryLink:
         raise RunError("simulation-fault", f"'{client}' was excluded: {error}")
 
     def _deliver(self, name: str, frame: Frame) -> Frame | None:
-        return self._participants[name].handle(frame)
+        try:
+            return self._participants[name].handle(frame)
+        except UpdateError as error:
+            raise UpdateError(error.code, f"'{name}': {error.message}", error.hint) from error
 
 
 def _elsewhere(executor: Executor, train: Train, task: Task) -> Update:

@@ -31,7 +31,7 @@ SOURCES = {
 }
 
 _CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_RAISED = re.compile(r"\w*(Error|Fault|Clients|Rejected)|refuse")
+_RAISED = re.compile(r"\w*(Error|Fault|Rejected)|NotEnoughClients|refuse")
 
 
 # Links and paths
@@ -50,7 +50,7 @@ def _links() -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize(
-    ("document", "target"), _links(), ids=lambda value: value.name if isinstance(value, Path) else value
+    ("document", "target"), list(_links()), ids=lambda value: value.name if isinstance(value, Path) else value
 )
 def test_every_link_between_documents_leads_somewhere(document, target):
     name, _, anchor = target.partition("#")
@@ -63,7 +63,8 @@ def test_every_link_between_documents_leads_somewhere(document, target):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_a_document_names_is_there(document):
-    named = re.findall(r"`((?:secagg|tests|benchmarks|examples|docs|protos)/[\w./-]*)`", document.read_text())
+    folders = "secagg|tests|benchmarks|examples|docs|protos"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*(?:\.\w+|/))`", document.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
@@ -99,6 +100,8 @@ def _codes_in(node: ast.AST) -> Iterator[str]:
             elif name in ("_rebuilt", "_refuse_present", "_note"):
                 for argument in rest:
                     yield from (code for code in _constants(argument) if "-" in code)
+        case ast.AnnAssign(target=ast.Name(id="_REFUSED"), value=ast.Constant(value=str(code))):
+            yield code
         case ast.Yield(value=ast.Tuple(elts=[first, *_])):
             yield from (code for code in _constants(first) if "-" in code)
         case ast.Assign(targets=[ast.Subscript() | ast.Tuple() as target], value=value):
@@ -111,7 +114,10 @@ def _codes_in(node: ast.AST) -> Iterator[str]:
 
 
 def _raised() -> set[str]:
-    ends = {end for end, _, _ in (*tls._VERIFICATION.values(), *tls._ALERTS.values())} | {"missing", "refused"}
+    ends = {end for end, _, _ in (*tls._VERIFICATION.values(), *tls._ALERTS.values())} | {
+        "missing",
+        "refused",
+    }
     handshakes = {f"tls-{whose}-{end}" for whose in ("certificate", "server") for end in ends}
     found = {code for tree in SOURCES.values() for node in ast.walk(tree) for code in _codes_in(node)}
     return found | handshakes
@@ -212,7 +218,8 @@ def test_every_target_explains_itself():
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"`secagg ([a-z]+(?: [a-z]+)?)[ `]", "".join(p.read_text() for p in DOCUMENTS))))
+    "command",
+    sorted(set(re.findall(r"`secagg ([a-z]+(?: [a-z]+)?)[ `]", "".join(p.read_text() for p in DOCUMENTS)))),
 )
 def test_every_command_that_a_document_names_is_there(command):
     done = subprocess.run(

@@ -16,7 +16,9 @@ import secagg
 HERE = Path(__file__).parent
 
 
-def run(plan: str, start: dict[str, np.ndarray], clients: dict[str, secagg.update.Train]) -> dict[str, np.ndarray]:
+def run(
+    plan: str, start: dict[str, np.ndarray], clients: dict[str, secagg.update.Train]
+) -> dict[str, np.ndarray]:
     return secagg.simulate(start, secagg.Plan.load(HERE / plan), clients).weights
 
 

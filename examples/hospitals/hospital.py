@@ -41,9 +41,7 @@ def everyone() -> tuple[Patients, Patients]:
     data = load_breast_cancer()
     order = np.random.default_rng(0).permutation(len(data.target))
     test, training = order[: len(order) // 4], order[len(order) // 4 :]
-    training_set, test_set = (
-        Patients(data.data[part], data.target[part] == 0) for part in (training, test)
-    )
+    training_set, test_set = (Patients(data.data[part], data.target[part] == 0) for part in (training, test))
     return training_set, test_set
 
 

@@ -44,7 +44,7 @@ _MAX_EXACT: Final = 1 << 52
 
 @dataclass(frozen=True)
 class Settings:
-    """How a plan encodes. `groups`: (name pattern, clip norm), first match wins. `ranges`: (metric, min, max)."""
+    """How a plan encodes. `groups`: (name pattern, clip norm), first wins. `ranges`: (metric, min, max)."""
 
     max_clients: int
     clip_norm: float = 1.0

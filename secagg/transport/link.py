@@ -10,6 +10,7 @@ What this is not: a judge of what a reply holds, or of when a round fails; that 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import time
@@ -188,11 +189,17 @@ def _listen(text: str) -> socket.socket:
     except OSError as error:
         raise TransportError(
             "listen-failed",
-            f"cannot listen on {text}: {(error.strerror or str(error)).lower()}",
+            f"cannot listen on {text}: {_reason(error).lower()}",
             "is the port in use, or below 1024? is the address one of this machine's?",
         ) from error
     listening.setblocking(False)
     return listening
+
+
+def _reason(error: OSError) -> str:
+    """In the system's words, without what Python adds to them."""
+    resolving = isinstance(error, socket.gaierror) and error.strerror
+    return resolving or os.strerror(error.errno or 0)
 
 
 def _address(listening: socket.socket) -> str:

@@ -19,17 +19,20 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import secagg
 import secagg.client
+import secagg.server
 from secagg.certificates import Authority, Identity
 from secagg.errors import SecaggError
 from secagg.frames import Frame, Reply, Request, TaskFrame
 from secagg.participant import Participant
 from secagg.transport.connection import Connection
+from secagg.transport.link import GrpcLink
 from secagg.weights import save
 from tests.integration.model import delta_of, initial_weights
 
@@ -55,6 +58,8 @@ def serve(orders: dict) -> None:
             say(held=list(at), attempt=getattr(frame, "attempt", 0))
             sys.stdin.readline()
 
+    # Nobody in these tests comes back to the same stage: the dead need no two seconds of grace.
+    secagg.server.GrpcLink = partial(GrpcLink, grace=0.5)  # type: ignore[assignment,misc]
     server = secagg.Server(
         initial_weights(),
         secagg.Plan.from_json(orders["plan"]),

@@ -1,0 +1,123 @@
+"""The examples run as their pages say: real processes, real certificates, and the outcome they promise."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+    "OMP_NUM_THREADS": "1",
+}
+SECONDS = 60
+
+
+def shell_blocks(page: Path) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def make_certificates(folder: Path, names: Sequence[str]) -> None:
+    """With the commands of the quick start's page, for these hospitals in place of its own."""
+    commands = shell_blocks(EXAMPLES / "quickstart" / "README.md")[0]
+    assert "hospital-1 hospital-2 hospital-3" in commands
+    commands = commands.replace("hospital-1 hospital-2 hospital-3", " ".join(names))
+    subprocess.run(
+        ["bash", "-euc", commands],
+        check=True,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        timeout=SECONDS,
+    )
+
+
+@contextmanager
+def running(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """A program of the example; it is gone when this is left."""
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said_by(process: subprocess.Popen[str]) -> str:
+    """The rest of what a program says, which must end well."""
+    said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    return said
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_the_quick_start_runs_with_three_hospitals(tmp_path):
+    folder = shutil.copytree(EXAMPLES / "quickstart", tmp_path / "quickstart")
+    names = ["hospital-1", "hospital-2", "hospital-3"]
+    make_certificates(folder, names)
+    with ExitStack() as stack:
+        server = stack.enter_context(running(folder, "server.py", "localhost:0"))
+        address = first_line(server).removeprefix("listening on ").strip()
+        clients = [stack.enter_context(running(folder, "client.py", name, address)) for name in names]
+        accuracies = [int(re.search(r"right about (\d+)%", said_by(client))[1]) for client in clients]
+        *rounds, last = said_by(server).splitlines()
+    assert all(accuracy >= 80 for accuracy in accuracies)
+    losses = [float(re.search(r"3 hospitals, mean loss ([\d.]+)", line)[1]) for line in rounds]
+    assert len(losses) == 10
+    assert losses[-1] < losses[0]
+    checkpoints = folder / re.search(r"the model is in (\S+)", last)[1]
+    assert (checkpoints / "round-0010.safetensors").is_file()
+
+
+def test_the_quick_start_is_short_and_its_page_names_its_programs():
+    folder = EXAMPLES / "quickstart"
+    lines = sum(len((folder / name).read_text().splitlines()) for name in ("server.py", "client.py"))
+    assert lines < 80
+    _, server, clients = shell_blocks(folder / "README.md")
+    assert server.split() == ["python", "server.py"]
+    assert clients.split("\n")[0].split() == ["python", "client.py", "hospital-1"]
+
+
+def test_the_hospitals_sum_their_moments_and_train_in_processes_of_their_own(tmp_path):
+    folder = shutil.copytree(EXAMPLES / "hospitals", tmp_path / "hospitals")
+    names = [f"hospital-{number}" for number in range(1, 6)]
+    make_certificates(folder, names)
+    with ExitStack() as stack:
+        server = stack.enter_context(running(folder, "aggregator.py", "localhost:0", "localhost:0"))
+        addresses = first_line(server).removeprefix("listening on ").split()
+        clients = [stack.enter_context(running(folder, "hospital.py", name, *addresses)) for name in names]
+        accuracies = [float(re.search(r"right about ([\d.]+)%", said_by(client))[1]) for client in clients]
+        moments, training = said_by(server).splitlines()
+    assert moments == "moments.toml: a sum over 5 hospitals in round 1 of 1"
+    assert training == "training.toml: a sum over 5 hospitals in round 10 of 10"
+    assert min(accuracies) > 90
+
+
+def test_securely_summed_moments_are_as_good_as_pooled_ones():
+    done = subprocess.run(
+        [sys.executable, "compare.py"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=EXAMPLES / "hospitals",
+        env={**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=SECONDS,
+    )
+    found = json.loads(done.stdout)
+    assert found["largest_relative_error_of_a_deviation"] < 1e-3
+    assert abs(found["federated"] - found["pooled"]) < 0.01
+    assert found["federated"] - found["federated_each_standardised_alone"] > 0.03
