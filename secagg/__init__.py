@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from secagg.plan import Plan
     from secagg.server import Server, ServerResult
     from secagg.simulation import SimulationResult, simulate
-    from secagg.update import Task, Update
+    from secagg.update import Evaluate, Task, Train, Update
 
 __all__ = [
     "Client",
     "ClientResult",
     "Credentials",
+    "Evaluate",
     "Floor",
     "Plan",
     "RoundReport",
@@ -37,6 +38,7 @@ __all__ = [
     "ServerResult",
     "SimulationResult",
     "Task",
+    "Train",
     "Update",
     "simulate",
 ]
@@ -45,6 +47,7 @@ _ROOMS = {
     "Client": "client",
     "ClientResult": "client",
     "Credentials": "credentials",
+    "Evaluate": "update",
     "Floor": "floor",
     "Plan": "plan",
     "RoundReport": "coordinator",
@@ -52,6 +55,7 @@ _ROOMS = {
     "ServerResult": "server",
     "SimulationResult": "simulation",
     "Task": "update",
+    "Train": "update",
     "Update": "update",
     "simulate": "simulation",
 }

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from secagg.aggregation import Aggregate, State, checked, fedavg, fedavgm
 from secagg.credentials import Authority, Identity
 from secagg.encoding.codec import CLIPPED_FRACTION, Decoded
-from secagg.errors import ClientFault, ProtocolError, RunError, SecaggError
+from secagg.errors import ClientFault, EncodingError, ProtocolError, RunError, SecaggError
 from secagg.frames import (
     Answer,
     Finished,
@@ -35,7 +35,7 @@ from secagg.plan import Plan
 from secagg.protections import Assignment, least_cohort
 from secagg.runs import Run
 from secagg.session import ServerSession, Sum
-from secagg.update import Evaluate
+from secagg.update import Evaluate, check_metrics
 from secagg.weights import Weights
 
 __all__ = ["Coordinator", "Link", "NotEnoughClients", "RoundReport"]
@@ -48,10 +48,6 @@ _SMALL_REPLY: Final = 1024
 
 class Link(Protocol):
     """What carries frames to clients and back: gRPC, or a simulation's own memory."""
-
-    @property
-    def slots(self) -> int:
-        """How many uploads it takes at a time."""
 
     def wait(self, count: int, seconds: float) -> tuple[str, ...]:
         """The idle clients: as soon as there are `count`, else after `seconds` whoever is there."""
@@ -66,6 +62,9 @@ class Link(Protocol):
 
     def finish(self, frame: Finished) -> None:
         """The last frame, to every client that is or comes back."""
+
+    def fail(self, error: SecaggError) -> None:
+        """Tells every client that there will be no last frame, and why."""
 
     def dismiss(self, client: str, error: SecaggError) -> None:
         """Tells a client why, and ends its stream."""
@@ -147,7 +146,12 @@ class Coordinator:
         """
         for number in range(self._run.next_round(), self._plan.run.rounds + 1):
             yield self._round(number)
-        self._link.finish(Finished(self._plan.run.rounds, self._run.latest_checkpoint()))
+        if self._run.last_moved() == 0:
+            self._link.fail(
+                RunError("run-without-sum", "no round of this run opened a sum; there is no model to send")
+            )
+        else:
+            self._link.finish(Finished(self._plan.run.rounds, self._run.latest_checkpoint()))
         self._run.finish()
 
     # -- one round ------------------------------------------------------------------------------------
@@ -184,7 +188,7 @@ class Coordinator:
         """Who finished training in time: the cohort of the protocol."""
         model = self._run.latest_checkpoint()
         seconds = self._plan.cohort.train_deadline
-        task = TaskFrame(number, self._plan.run.rounds, seconds, model)
+        task = TaskFrame(number, self._plan.run.rounds, model)
         transfer = model.stat().st_size * len(chosen) / self._plan.cohort.min_rate
         ready: set[str] = set()
         answered: set[str] = set()
@@ -215,7 +219,7 @@ class Coordinator:
                 opened = self._attempt(session, number, attempt, ready)
                 decoded = assignment.codec.decode(opened.vector)
                 return _Outcome("", attempts, cohort, len(opened.survivors), decoded)
-            except ProtocolError as error:
+            except (ProtocolError, EncodingError) as error:
                 code = error.code
                 _log.warning("round %d, attempt %d opened nothing: %s", number, attempt, error)
                 self._run.log("attempt-failed", round=number, attempt=attempt, code=code)
@@ -230,7 +234,7 @@ class Coordinator:
         while stage := session.stage:
             bodies = session.requests()
             if session.opens:
-                self._run.opened(number, attempt, sorted(bodies))
+                self._run.opened(number, attempt, session.members)
             traffic = sum(map(len, bodies.values())) + session.reply_limit * len(bodies)
             frames = {client: Request(number, attempt, stage, body) for client, body in bodies.items()}
             answered: set[str] = set()
@@ -273,10 +277,16 @@ class Coordinator:
             "clients": metrics,
         }
         if decoded is not None and decoded.mean is not None:
-            self._state, self.weights = self._aggregate(self._state, self.weights, decoded.mean)
+            try:
+                self._state, self.weights = self._aggregate(self._state, self.weights, decoded.mean)
+            except RunError as error:
+                self._run.fail_round(number, error.code, record)
+                raise
             try:
                 if self._evaluate is not None:
-                    evaluation = dict(self._evaluate(dict(self.weights)))
+                    theirs = self._evaluate({name: array.copy() for name, array in self.weights.items()})
+                    check_metrics(theirs)
+                    evaluation = {name: float(value) for name, value in theirs.items()}
                     record["server"] = evaluation
             finally:  # an evaluation that raises ends the run, and loses no round
                 self._run.close_round(number, self.weights, self._state, record)

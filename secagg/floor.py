@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, ValidationInfo, model_validator
 
 from secagg.errors import FloorError, Problem
-from secagg.plan import Plan
+from secagg.plan import Plan, policy_of
 from secagg.strict_toml import Parsed, Section, parse_toml, read_text, validate_whole
 
 __all__ = ["Floor"]
@@ -100,10 +100,10 @@ class Floor(Section):
                 "floor-survivors",
                 f"sums over {cohort.min_survivors} clients, where {self.min_survivors} is the least accepted",
             )
-        if cohort.colluding_clients < self.min_colluders:
+        if policy_of(plan).c < self.min_colluders:
             yield (
                 "floor-colluders",
-                f"{cohort.colluding_clients} colluding clients tolerated, where {self.min_colluders} is the "
+                f"{policy_of(plan).c} colluding clients tolerated, where {self.min_colluders} is the "
                 "least accepted",
             )
         if self.plan_digest is not None and digest != self.plan_digest:

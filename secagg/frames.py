@@ -62,11 +62,10 @@ class Rejected:
 
 @dataclass(frozen=True)
 class TaskFrame:
-    """server -> client: train. Answered by `Ready` or `Refusal`. `seconds`: what is left of the deadline."""
+    """server -> client: train. Answered by `Ready` or `Refusal`."""
 
     round: int
     rounds: int
-    seconds: float
     weights: Weights = field(repr=False)
 
 

@@ -8,6 +8,7 @@ under fresh keys while no sum over it can have been opened, and never used after
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ __all__ = ["Participant"]
 _log = logging.getLogger("secagg.client")
 
 TRAIN_STAGE: Final = "train"
+_MAX_RUNS: Final = 1000
 _REFUSED: Final = "update-refused"
 """The one code for every refusal whose cause is in the data; the reason stays here."""
 
@@ -53,7 +55,7 @@ class Participant:
 
     credentials: its own (None only without masks). floor: None accepts any plan (a simulation). rounding:
     randomness of the stochastic rounding. max_failures: how many failed trainings in a row end it.
-    superseded: whether a round's result is no longer wanted.
+    superseded: whether a round's result is no longer wanted; None in a simulation, where nobody is late.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Participant:
         self._vector: Ring | None = None
         self._session: ClientSession | None = None
         self._last = (0, 0)
-        self._left: dict[bytes, tuple[int, int]] = {}
+        self._left: dict[bytes, tuple[Plan | None, tuple[int, int]]] = {}
         self._spent = False
         self.rounds = 0
         self.final: Weights | None = None
@@ -107,6 +109,7 @@ class Participant:
                 self._close_round(frame)
             case Finished():
                 self._end_session()
+                self._check_rounds(frame.rounds, frame.rounds)
                 self.rounds = frame.rounds
                 self.final = _arrays(frame.weights)
             case Rejected():
@@ -128,9 +131,15 @@ class Participant:
             self._end_session()
             self._assignment = None
             if self._run is not None:
-                self._left[self._run] = self._last
-            self._last = self._left.get(frame.run, (0, 0))
-        elif plan != self._plan:
+                self._left[self._run] = (self._plan, self._last)
+            if len(self._left) > _MAX_RUNS:
+                raise TransportError(
+                    "too-many-runs", f"the server announced more than {_MAX_RUNS} runs", "restart this client"
+                )
+            known, self._last = self._left.get(frame.run, (plan, (0, 0)))
+        else:
+            known = self._plan
+        if plan != known:
             raise TransportError(
                 "plan-changed", "the server changed the plan of a run it had begun", "ask its operator why"
             )
@@ -142,6 +151,7 @@ class Participant:
     def _task(self, frame: TaskFrame) -> Frame:
         if self._run is None or self._plan is None:
             raise TransportError("frame-unexpected", "a task before the welcome")
+        self._check_rounds(frame.round, frame.rounds)
         if self._assignment is not None and frame.round == self._assignment.round:
             if self._vector is not None and not self._spent:
                 return Ready(frame.round)  # asked again after a broken stream; trained once
@@ -151,8 +161,12 @@ class Participant:
         self._end_session()
         self._spent = False
         self._last = (frame.round, 0)
+        deadline = math.inf
+        if self._superseded is not None:
+            deadline = time.monotonic() + self._plan.cohort.train_deadline
+        base = _arrays(frame.weights)
         try:
-            self._vector = self._trained(frame)
+            self._vector = self._trained(frame, base, deadline)
         except SecaggError as error:
             self._failed(error)
             return Refusal(frame.round, 0, TRAIN_STAGE, _REFUSED)
@@ -161,7 +175,18 @@ class Participant:
             self._failed(error)
             return Refusal(frame.round, 0, TRAIN_STAGE, _REFUSED)
         self._failures = 0
+        if self._vector is None:
+            return Refusal(frame.round, 0, TRAIN_STAGE, "round-over")
         return Ready(frame.round)
+
+    def _check_rounds(self, round: int, rounds: int) -> None:
+        """A plan that a floor accepted bounds how often a client is in a sum, too."""
+        if self._plan is not None and not (1 <= round <= rounds == self._plan.run.rounds):
+            raise TransportError(
+                "round-beyond-plan",
+                f"round {round} of {rounds}, and the plan this client accepted has {self._plan.run.rounds}",
+                "the server does not keep to the plan it announced; ask its operator why",
+            )
 
     def _failed(self, error: Exception) -> None:
         self._assignment = None
@@ -174,11 +199,15 @@ class Participant:
                 "nothing of it was sent; the server knows only that there is no update",
             ) from error
 
-    def _trained(self, frame: TaskFrame) -> Ring:
+    def _trained(self, frame: TaskFrame, base: Weights, deadline: float) -> Ring | None:
+        """The vector; None when the round was called off, so that no half-trained update is ever summed.
+
+        All that steers training is in the plan and the model, which the masks are bound to. A server that
+        could cut short the training of all but one client would find that one's update in the sum.
+        """
         plan, run = self._plan, self._run
         if plan is None or run is None:
             raise TransportError("frame-unexpected", "a task before the welcome")
-        base = _arrays(frame.weights)
         assignment = Assignment.of(plan, base, run, frame.round, self._protected)
         evaluation: Mapping[str, float] = {}
         if self._evaluate is not None:
@@ -186,15 +215,17 @@ class Participant:
             check_metrics(evaluation)
         task = Task(
             round=frame.round,
-            rounds=frame.rounds,
+            rounds=plan.run.rounds,
             weights={name: array.copy() for name, array in base.items()},
             config=plan.task_config(),
-            deadline=time.monotonic() + frame.seconds,
+            deadline=deadline,
         )
         if self._superseded is not None:
             task = replace(task, superseded=partial(self._superseded, frame.round))
         update = self._train(task)
-        del task
+        if task.cancelled():
+            _log.info("round %d was over before its training was", frame.round)
+            return None
         if not isinstance(update, Update):
             raise UpdateError(
                 "update-type", f"train returned a {type(update).__name__}", "return secagg.Update(...)"
@@ -289,6 +320,10 @@ class Participant:
 
 
 def _arrays(document: object) -> Weights:
-    if not isinstance(document, bytes | bytearray | memoryview):
-        return named_arrays.load(str(document))
-    return named_arrays.from_bytes(document)
+    """The model a server sent. Raises TransportError `weights-malformed`."""
+    try:
+        if not isinstance(document, bytes | bytearray | memoryview):
+            return named_arrays.load(str(document))
+        return named_arrays.from_bytes(document)
+    except UpdateError as error:
+        raise TransportError(error.code, f"what the server sent is no model: {error.message}") from error

@@ -169,7 +169,7 @@ def cross_problems(plan: Plan, parsed: Parsed) -> Iterator[Problem]:
     if parsed("protection.kind") and plan.protection.kind == "masks":
         contradictions = [
             *_survivable_dropouts(plan.cohort, parsed),
-            *_outnumbered_colluders(plan.cohort, parsed),
+            *_outnumbered_colluders(plan, parsed),
         ]
         yield from contradictions or _feasible_thresholds(plan, parsed)
     yield from _one_group_per_pattern(plan.encoding, parsed)
@@ -202,11 +202,12 @@ def _survivable_dropouts(cohort: Cohort, parsed: Parsed) -> Iterator[Problem]:
         )
 
 
-def _outnumbered_colluders(cohort: Cohort, parsed: Parsed) -> Iterator[Problem]:
+def _outnumbered_colluders(plan: Plan, parsed: Parsed) -> Iterator[Problem]:
     """A sum must hold two clients beside the colluders. In a malicious plan the confirm quorum implies it."""
+    cohort = plan.cohort
     if not parsed("cohort.adversary", "cohort.colluders", "cohort.max_clients", "cohort.min_survivors"):
         return
-    colluding = cohort.colluding_clients
+    colluding = policy_of(plan).c
     if cohort.adversary == "semi-honest" and cohort.min_survivors < colluding + 2:
         yield Problem(
             "cohort.min_survivors",

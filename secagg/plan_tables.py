@@ -7,12 +7,11 @@ is `secagg.plan`. Quantities with units are held as numbers: durations in second
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,11 +22,11 @@ from pydantic import (
     model_validator,
 )
 
+from secagg.encoding.codec import CLIPPED_FRACTION
 from secagg.strict_toml import Section
-from secagg.units import format_duration, format_rate, parse_duration, parse_rate, written
+from secagg.units import format_duration, format_rate, parse_duration, parse_rate
 
 __all__ = [
-    "RESERVED_METRIC",
     "Aggregation",
     "ClipGroup",
     "Cohort",
@@ -40,9 +39,6 @@ __all__ = [
     "Training",
     "canonical_json",
 ]
-
-RESERVED_METRIC: Final = "clipped_fraction"
-"""Measured by the library itself in every plan without privacy, so no plan may declare it."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_WAIT = 366 * 86400.0
@@ -60,8 +56,8 @@ def _name(text: str) -> str:
 
 
 def _metric_name(text: str) -> str:
-    if text == RESERVED_METRIC:
-        raise ValueError(f"{RESERVED_METRIC} is measured by secagg itself; call yours something else")
+    if text == CLIPPED_FRACTION:
+        raise ValueError(f"{CLIPPED_FRACTION} is measured by secagg itself; call yours something else")
     return _name(text)
 
 
@@ -130,11 +126,6 @@ class Cohort(Section):
     stage_deadline: Deadline = 30.0
     min_rate: Rate = 1_000_000
 
-    @property
-    def colluding_clients(self) -> int:
-        """c = ⌈colluders · max_clients⌉ over the share as it was written: 0.1 of 10 is 1."""
-        return math.ceil(written(self.colluders) * self.max_clients)
-
     def admits(self, client: str) -> bool:
         """Whether the name matches one of the patterns in `clients`."""
         return any(fnmatchcase(client, pattern) for pattern in self.clients)
@@ -161,10 +152,6 @@ class Training(Section):
     @model_serializer
     def _table(self) -> dict[str, object]:
         return {**json.loads(self.config_json), "local": list(self.local)}
-
-    def stays_local(self, array: str) -> bool:
-        """Whether the array of this name never leaves a client."""
-        return any(fnmatchcase(array, pattern) for pattern in self.local)
 
 
 class Aggregation(Section):
@@ -202,6 +189,8 @@ class MetricRange(Section):
     def _ordered(self) -> Self:
         if not self.min < self.max:
             raise ValueError(f"min must be below max, and {self.min!r} is not below {self.max!r}")
+        if self.max / 2 == self.min / 2:
+            raise ValueError(f"{self.min!r} and {self.max!r} are too close to tell apart")
         return self
 
 

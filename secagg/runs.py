@@ -139,15 +139,26 @@ class Run:
         if path is None:
             return cls.create(root, plan, weights, clock=clock)
         run = cls.open(path, plan, clock=clock)
-        shapes = {name: tuple(array.shape) for name, array in weights.items()}
-        if run._checkpoints.shapes(run._last_round()) != shapes:
+        try:
+            run.require_model(weights)
+        except RunError:
             run.close()
+            raise
+        return run
+
+    def require_model(self, weights: Arrays) -> None:
+        """RunError `run-other-model` if `weights` have other names or shapes than this run's model."""
+        shapes = {name: tuple(array.shape) for name, array in weights.items()}
+        if self._checkpoints.shapes(self._last_round()) != shapes:
             raise RunError(
                 "run-other-model",
-                f"the initial weights have other names or shapes than the model in {path}",
+                f"the initial weights have other names or shapes than the model in {self.path}",
                 "start with --fresh, or give this model's plan a name of its own",
             )
-        return run
+
+    def last_moved(self) -> int:
+        """The last round that gave a new model; 0 if none has."""
+        return self._last_round()
 
     @property
     def last(self) -> tuple[int, dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:

@@ -21,7 +21,7 @@ from secagg.runs import Run
 from secagg.tap import Tap, TappedLink
 from secagg.transport.link import GrpcLink
 from secagg.update import Evaluate
-from secagg.weights import Weights
+from secagg.weights import Weights, check_model
 
 __all__ = ["Server", "ServerResult"]
 
@@ -49,7 +49,8 @@ class Server:
     `runs`, else (or with fresh=True) a new one. on_round: called after each round. tap: sees every frame of
     every round, as an honest-but-curious server would (`secagg.tap`).
 
-    Raises PlanError, CredentialsError, RunError and TransportError, each before anything is served.
+    Raises CredentialsError, UpdateError (a model no run can begin with), RunError and TransportError, each
+    before anything is served.
     """
 
     def __init__(
@@ -77,14 +78,15 @@ class Server:
         credentials.authority.identify(credentials.certificate_der, role="server", now=datetime.now(UTC))
         for warning in credentials.warnings:
             _log.warning("%s", warning)
-        self._run = (
-            Run.open(run_dir, plan)
-            if run_dir is not None
-            else Run.resume_or_create(runs, plan, initial_weights, fresh)
-        )
+        check_model(initial_weights, plan.training.local)
+        if run_dir is None:
+            self._run = Run.resume_or_create(runs, plan, initial_weights, fresh)
+        else:
+            self._run = Run.open(run_dir, plan)
         # A model may be large: what the caller keeps is the caller's, and no second copy is made of it here.
         self._weights: Weights | None = None if self._run.resumed else initial_weights
         try:
+            self._run.require_model(initial_weights)
             self._link = GrpcLink(
                 credentials,
                 listen,

@@ -40,6 +40,10 @@ class ServerSession(Protocol):
         """Whether this stage's requests can open a sum; the ledger is written before they leave."""
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Whose vectors are in the sum that this stage can open; empty before that is known."""
+
+    @property
     def retryable(self) -> bool:
         """Whether a failure here may be followed by another attempt over the same vectors."""
 

@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from secagg.aggregation import Aggregate
 from secagg.coordinator import Coordinator, Link, RoundReport
 from secagg.credentials import Authority, Credentials
 from secagg.enrolment import issue_credentials, new_authority
-from secagg.errors import RunError, SecaggError, UpdateError
+from secagg.errors import RunError, SecaggError, TransportError, UpdateError
 from secagg.frames import (
     WIRE_VERSION,
     Answer,
@@ -35,7 +34,7 @@ from secagg.prg import Random
 from secagg.runs import Run
 from secagg.tap import Tap, TappedLink
 from secagg.update import Evaluate, Task, Train, Update
-from secagg.weights import Weights
+from secagg.weights import Weights, check_model
 
 __all__ = ["SimulationResult", "named_clients", "simulate"]
 
@@ -60,24 +59,26 @@ def simulate(
     tap: Tap | None = None,
     evaluate: Evaluate | None = None,
     aggregate: Aggregate | None = None,
-    run_dir: str | Path | None = None,
+    runs: str | Path | None = None,
     rounding: Callable[[str], Random] | None = None,
     on_round: Callable[[RoundReport], None] | None = None,
 ) -> SimulationResult:
     """Runs the plan over these train functions, in this process.
 
-    clients: train functions, or name -> train function; thousands are fine. executor: where they train (any
-    `concurrent.futures.Executor`; for one of processes, functions and weights must pickle). masks=False skips
-    the cryptography; the weights are the same to the bit for the same rounding. tap: sees every frame.
-    run_dir: a folder to keep the run in, as a server would. rounding: name -> source of the rounding's
+    clients: train functions, or name -> train function; thousands are fine. executor: where they train, up
+    to 32 at a time (any `concurrent.futures.Executor`; for one of processes, functions and weights must
+    pickle). masks=False skips the cryptography; the weights are the same to the bit for the same rounding.
+    tap: sees every frame.
+    runs: a folder to keep the run in, as a server would. rounding: name -> source of the rounding's
     randomness, for tests. on_round: called after each round.
 
     Raises what a train function's failure raises, wrapped in UpdateError, at once; RunError, PlanError.
     """
+    check_model(initial_weights, plan.training.local)
     named = named_clients(clients)
     masked = masks and plan.protection.kind == "masks"
     with ExitStack() as resources:
-        root = run_dir or resources.enter_context(tempfile.TemporaryDirectory(prefix="secagg-"))
+        root = runs or resources.enter_context(tempfile.TemporaryDirectory(prefix="secagg-"))
         run = resources.enter_context(Run.create(root, plan, initial_weights))
         credentials, authority = _enrol(named) if masked else ({}, None)
         participants = {
@@ -116,14 +117,12 @@ def simulate(
             if on_round is not None:
                 on_round(report)
         return SimulationResult(
-            coordinator.weights, tuple(history), run.path if run_dir is not None else None, masked
+            coordinator.weights, tuple(history), run.path if runs is not None else None, masked
         )
 
 
 class MemoryLink:
     """Hands frames to participants and takes their answers back; uploads one at a time."""
-
-    slots: Final = 1
 
     def __init__(
         self,
@@ -144,7 +143,7 @@ class MemoryLink:
         frames: Mapping[str, Question],
         *,
         seconds: float,  # noqa: ARG002 - nobody is late
-        limit: int,  # noqa: ARG002 - nobody sends more
+        limit: int,
     ) -> Iterator[tuple[str, Answer]]:
         here = {name: frame for name, frame in frames.items() if name in self._participants}
         training = any(isinstance(frame, TaskFrame) for frame in here.values())
@@ -153,6 +152,8 @@ class MemoryLink:
         else:
             answers = map(self._deliver, here.keys(), here.values())
         for name, answer in zip(here, answers, strict=True):
+            if isinstance(answer, Reply) and len(answer.body) > limit:
+                raise TransportError("frame-oversized", f"{len(answer.body)} bytes, at most {limit} expected")
             if isinstance(answer, Ready | Reply | Refusal):
                 yield name, answer
 
@@ -163,6 +164,9 @@ class MemoryLink:
 
     def finish(self, frame: Finished) -> None:
         """Nobody needs the model brought home: it is here."""
+
+    def fail(self, error: SecaggError) -> None:
+        """The caller sees it in the history."""
 
     def dismiss(self, client: str, error: SecaggError) -> None:
         self._participants.pop(client, None)

@@ -1,7 +1,8 @@
-"""Listening in: a link that shows every frame the server sends or receives to a function.
+"""Listening in: a link that shows a function every frame of every round, as the server sends or receives it.
 
 What an honest-but-curious server sees is what goes through here, captured from the real pipeline: the attack
-harness and the demo work on it. The frames themselves pass unchanged.
+harness and the demo work on it. The frames themselves pass unchanged. What is not shown: `Welcome`, which
+comes before any round, and `Finished`, which comes after the last; neither has an answer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ SERVER: Final = "server"
 """The server's name in a tap; a client's is its certificate's."""
 
 Tap = Callable[[str, str, Frame], None]
-"""`tap(sender, receiver, frame)`: called before a frame is sent on, or after it was received."""
+"""`tap(sender, receiver, frame)`: called before a frame is sent on, or after it was received.
+
+A task's weights are the path of a checkpoint that later rounds may remove: read it at once.
+"""
 
 
 class TappedLink:
@@ -28,10 +32,6 @@ class TappedLink:
     def __init__(self, link: Link, tap: Tap) -> None:
         self._link = link
         self._tap = tap
-
-    @property
-    def slots(self) -> int:
-        return self._link.slots
 
     def wait(self, count: int, seconds: float) -> tuple[str, ...]:
         return self._link.wait(count, seconds)
@@ -50,6 +50,9 @@ class TappedLink:
 
     def finish(self, frame: Finished) -> None:
         self._link.finish(frame)
+
+    def fail(self, error: SecaggError) -> None:
+        self._link.fail(error)
 
     def dismiss(self, client: str, error: SecaggError) -> None:
         self._link.dismiss(client, error)

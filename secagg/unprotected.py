@@ -87,6 +87,11 @@ class UnprotectedServer:
         return self.stage == _STAGE
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Who was asked: what comes is seen as it comes."""
+        return tuple(self.requests()) or tuple(sorted(self._answered))
+
+    @property
     def retryable(self) -> bool:
         """Never: the vectors have been seen."""
         return False
@@ -134,4 +139,4 @@ class UnprotectedServer:
     def sum(self) -> Sum:
         if self.stage:
             raise ProtocolError("sum-not-open", "the stage 'upload' is not closed yet")
-        return Sum(self._total, tuple(sorted(self._answered)))
+        return Sum(self._total, self.members)

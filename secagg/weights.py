@@ -26,6 +26,7 @@ __all__ = [
     "Layout",
     "Part",
     "Weights",
+    "check_model",
     "digest",
     "from_bytes",
     "is_aggregated",
@@ -104,7 +105,8 @@ class Layout:
         `update-dtype` or `update-not-finite`.
         """
         for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
+            # (NumPy makes a scalar of an operation on arrays without dimensions; it counts as the array.)
+            if not isinstance(array, np.ndarray | np.generic):
                 raise UpdateError(
                     "update-not-arrays",
                     f"an update is a dict of NumPy arrays, and '{name}' is a {type(array).__name__}",
@@ -153,6 +155,16 @@ class Layout:
                 yield part, slice(part.start + at, part.start + at + len(values)), values
 
 
+def check_model(weights: Mapping[str, Array], local: Sequence[str] = ()) -> None:
+    """Refuses a model no run can begin with.
+
+    Raises UpdateError `weights-not-arrays`, `weights-empty` or `weights-not-finite`.
+    """
+    for part, _, block in Layout.of(weights, local).blocks(weights):
+        if not np.isfinite(block).all():
+            raise UpdateError("weights-not-finite", f"'{part.name}' of the model holds a NaN or an infinity")
+
+
 def digest(weights: Mapping[str, Array]) -> bytes:
     """SHA-256 over the names, dtypes, shapes and little-endian bytes of all arrays; 32 bytes."""
     hasher = hashlib.sha256(canonical.encode(canonical.VERSION_LABEL, "weights", len(weights)))
@@ -171,7 +183,7 @@ def from_bytes(document: bytes | bytearray | memoryview) -> Weights:
 
     try:
         return load(bytes(document))
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, ValueError, OverflowError, MemoryError) as error:
         raise UpdateError("weights-malformed", "the model is not a safetensors document") from error
 
 

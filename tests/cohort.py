@@ -94,6 +94,7 @@ class Cohort:
         """A whole stage: asked, answered, delivered, closed. Returns the answers."""
         replies = self.ask(silent)
         for name, reply in replies.items():
+            assert len(reply) <= self.server.reply_limit
             self.server.receive(name, reply)
         self.server.advance()
         return replies

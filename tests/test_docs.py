@@ -1,4 +1,4 @@
-"""What the documents say is so: links and paths lead somewhere, codes and labels are the code's, the README runs."""
+"""What the documents say is so: links lead somewhere, codes and labels are the code's, the README runs."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ def _codes_in(node: ast.AST) -> Iterator[str]:
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), args=[first, *rest]):
             if name == "MissingExtraError":  # its arguments are a package and an extra
                 return
-            if _RAISED.fullmatch(name):
-                yield from _constants(first)
-            elif name == "__init__":  # an error's own, from a subclass
+            if _RAISED.fullmatch(name) or name == "__init__":
                 yield from _constants(first)
             elif name == "Refusal" and len(rest) == 3:
                 yield from _constants(rest[2])

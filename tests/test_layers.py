@@ -1,4 +1,4 @@
-"""The house stands as docs/architecture.md draws it: its tables are read from there, and the imports from the code.
+"""The house stands as docs/architecture.md draws it: its tables are read there, the imports in the code.
 
 Every import counts, also those inside a function or for the type checker only.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,7 @@ def steps(task: Task) -> Update:
 
 
 def task(round: int = 1, weights: Weights = BASE) -> TaskFrame:
-    return TaskFrame(round, 20, 600.0, named_arrays.to_bytes(weights))
+    return TaskFrame(round, 20, named_arrays.to_bytes(weights))
 
 
 def welcome(run: bytes = RUN, of: Plan = PLAN) -> Welcome:
@@ -246,6 +247,7 @@ def refused_updates() -> dict[str, Callable[[Task], Any]]:
         "integers": with_arrays(lambda w: {**w, "layer.bias": np.zeros(4, np.int64)}),
         "no arrays": with_arrays(lambda w: {name: array.tolist() for name, array in w.items()}),
         "a metric that is NaN": lambda given: Update(given.weights, metrics={"loss": math.nan}),
+        "a declared metric that is missing": lambda given: Update(given.weights, metrics={"accuracy": 0.5}),
         "a negative count": lambda given: Update(given.weights, num_examples=-1),
         "a count that is none": lambda given: Update(given.weights, num_examples=0.5),  # type: ignore[arg-type]
         "both": lambda given: Update(given.weights, delta=given.weights),
@@ -265,6 +267,18 @@ def test_every_refusal_that_data_caused_is_the_same_frame(
     assert code_of(one.handle(task())) == "round-old"
 
 
+def test_a_metric_may_come_from_the_local_evaluation_instead_of_training() -> None:
+    def train(given: Task) -> Update:
+        return Update(given.weights, num_examples=EXAMPLES)
+
+    evaluated = participant(train=train, evaluate=lambda _weights: {"loss": LOSS})
+    trained = participant(train=lambda given: Update(given.weights, EXAMPLES, metrics={"loss": LOSS}))
+    for one in (evaluated, trained):
+        one.handle(welcome())
+        assert one.handle(task()) == Ready(1)
+    assert np.array_equal(vector_of(evaluated), vector_of(trained))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, "high", None], ids=str)
 def test_a_local_evaluation_that_is_no_number_is_the_same_refusal(value: Any) -> None:
     one = participant(evaluate=lambda _weights: {"accuracy": value})
@@ -273,11 +287,47 @@ def test_a_local_evaluation_that_is_no_number_is_the_same_refusal(value: Any) ->
 
 
 @pytest.mark.parametrize("document", [b"", b"\0" * 8, b"\xff" * 64, bytes(7)], ids=bytes.hex)
-def test_a_model_that_cannot_be_read_is_refused_and_the_next_one_is_trained(document: bytes) -> None:
+def test_a_model_that_cannot_be_read_is_the_servers_fault_and_ends_the_client(document: bytes) -> None:
     one = participant()
     one.handle(welcome())
-    assert one.handle(TaskFrame(1, 20, 600.0, document)) == Refusal(1, 0, "train", "update-refused")
-    assert one.handle(task(2)) == Ready(2)
+    with pytest.raises(TransportError, match="weights-malformed"):
+        one.handle(TaskFrame(1, 20, document))
+
+
+@pytest.mark.parametrize(("round", "rounds"), [(21, 20), (50, 999), (1, 999), (1, 19), (0, 20)])
+def test_no_round_is_trained_beyond_the_plan_that_the_floor_accepted(round: int, rounds: int) -> None:
+    trained: list[int] = []
+    one = participant(train=lambda given: trained.append(given.round))
+    one.handle(welcome())
+    with pytest.raises(TransportError, match="round-beyond-plan"):
+        one.handle(TaskFrame(round, rounds, named_arrays.to_bytes(BASE)))
+    with pytest.raises(TransportError, match="round-beyond-plan"):
+        one.handle(Finished(21, named_arrays.to_bytes(BASE)))
+    assert trained == [] and one.final is None
+
+
+def test_a_server_cannot_make_a_client_remember_runs_without_end() -> None:
+    one = participant()
+    with pytest.raises(TransportError, match="too-many-runs"):
+        for number in range(2000):
+            one.handle(welcome(number.to_bytes(16, "big")))
+
+
+def test_the_deadline_counts_from_the_task_not_from_the_end_of_the_evaluation() -> None:
+    told: list[float] = []
+
+    def evaluate(_weights: Weights) -> dict[str, float]:
+        told.append(time.monotonic())
+        return {}
+
+    def train(given: Task) -> Update:
+        told.append(given.deadline)
+        return steps(given)
+
+    one = participant(train=train, evaluate=evaluate)
+    one.handle(welcome())
+    assert one.handle(task()) == Ready(1)
+    assert told[1] <= told[0] + 600.0
 
 
 def test_three_failing_trainings_in_a_row_end_the_client() -> None:
@@ -322,7 +372,6 @@ def test_a_round_that_is_over_or_past_is_not_trained_again() -> None:
     one.handle(RoundClosed(4, True))
     assert code_of(one.handle(task(4))) == "round-over"
     assert code_of(one.handle(task(3))) == "round-old"
-    assert code_of(one.handle(task(0))) == "round-old"
     assert one.handle(task(5)) == Ready(5)
 
 
@@ -345,12 +394,15 @@ def test_the_train_function_cannot_change_the_model_that_the_update_is_measured_
     def train(given: Task) -> Update:
         for array in given.weights.values():
             array += 1.0
-        return Update(given.weights)
+        return unchanged(given)
 
-    one, other = participant(train=train), participant(train=lambda given: Update(given.weights))
+    def unchanged(given: Task) -> Update:
+        return Update(given.weights, metrics={"loss": LOSS})
+
+    one, other = participant(train=train), participant(train=unchanged)
     for each in (one, other):
         each.handle(welcome())
-        each.handle(task())
+        assert each.handle(task()) == Ready(1)
     assert not np.array_equal(vector_of(one), vector_of(other))
 
 
@@ -661,7 +713,8 @@ def _bytes_in(frame: Frame) -> bytes:
 
 def test_two_clients_with_different_data_send_frames_of_the_same_sizes() -> None:
     def other(given: Task) -> Update:
-        return Update({name: array - 5.0 for name, array in given.weights.items()}, num_examples=1)
+        arrays = {name: array - 5.0 for name, array in given.weights.items()}
+        return Update(arrays, num_examples=1, metrics={"loss": 0.0})
 
     sizes = []
     for train in (steps, other):

@@ -90,7 +90,7 @@ def test_an_attempt_has_its_known_context() -> None:
         dropouts = {policy["dropouts"]}
         """
     )
-    size = policy["length"] - 3
+    size = policy["length"] - 2
     codec = Codec(Layout.of({"w": np.zeros(size)}), Settings(policy["max_clients"], precision=2.0**-20))
     assert (codec.bits, codec.length) == (policy["bits"], policy["length"])
     seen = set()

@@ -1,4 +1,4 @@
-"""The aggregator of both runs: first the moments, then the model. It sees sums, and no hospital's part of any.
+"""The aggregator of both runs: first the moments, then the model. It sees sums, and nobody's part of any.
 
 python aggregator.py [HOST:PORT HOST:PORT]
 """

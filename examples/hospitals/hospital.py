@@ -1,7 +1,7 @@
 """One hospital of five: its patients, its two train functions, and (as a program) its part in both runs.
 
-The data are the 569 patients of the Wisconsin breast cancer set that comes with scikit-learn, dealt so that no
-two hospitals are alike: by the radius of the tumour's cells, and of different numbers.
+The data are the 569 patients of the Wisconsin breast cancer set that comes with scikit-learn, dealt so that
+no two hospitals are alike: by the radius of the tumour's cells, and of different numbers.
 
 python hospital.py NAME [HOST:PORT HOST:PORT]
 """

@@ -61,7 +61,7 @@ def init(folder: Path, name: str, days: int, as_json: bool) -> None:
 
 @certs.command()
 @click.argument("name")
-@click.option("--role", type=_ROLE, required=True)
+@click.option("--role", type=_ROLE, default="client", show_default=True)
 @click.option(
     "--host",
     "hosts",

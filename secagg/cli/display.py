@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Display", "display", "numbers", "report_round"]
 
-_CLIPPED: Final = "clipped_fraction"
 _REASONS: Final = {
     "too-few-trained": "too few clients finished training in time",
     "too-few-clients": "too few clients stayed to the end",
@@ -60,6 +59,7 @@ def display(*, as_json: bool, rounds: int, done: int = 0) -> Iterator[Display]:
 
 def report_round(out: Display, report: RoundReport) -> None:
     """The line of a round, as the coordinator reports it."""
+
     out.round(
         report.round,
         report.rounds,
@@ -80,15 +80,17 @@ def numbers(values: Mapping[str, float]) -> str:
 
 
 def _outcome(report: RoundReport) -> str:
+    from secagg.encoding.codec import CLIPPED_FRACTION  # NumPy, which no command line needs to begin with
+
     if report.code:
         reason = _REASONS.get(report.code, "the protocol did not come to its end")
         return f"no new model: {reason} [{report.code}]"
     parts = [f"{report.survivors} of {report.cohort} clients in the sum"]
     if report.attempts > 1:
         parts.append(f"{report.attempts} attempts")
-    if clipped := report.metrics.get(_CLIPPED, 0.0):
+    if clipped := report.metrics.get(CLIPPED_FRACTION, 0.0):
         parts.append(f"{clipped:.0%} clipped")
-    if metrics := {name: value for name, value in report.metrics.items() if name != _CLIPPED}:
+    if metrics := {name: value for name, value in report.metrics.items() if name != CLIPPED_FRACTION}:
         parts.append(numbers(metrics))
     words = ", ".join(parts)
     return f"{words}; evaluation: {numbers(report.evaluation)}" if report.evaluation else words

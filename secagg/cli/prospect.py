@@ -84,7 +84,7 @@ def prospect(plan: Plan, dim: int) -> Prospect:
     """What `plan` promises for a model of `dim` parameters."""
     policy, settings = policy_of(plan), settings_of(plan)
     limits = threshold(policy, policy.max_clients)
-    length = dim + 2 * len(settings.metrics) + 1
+    length = dim + len(settings.metrics) + 1
     stages = traffic(limits, length, settings.bits)
     up, down = (sum(stage.up for stage in stages.values()), sum(stage.down for stage in stages.values()))
     vector = packed_size(length, settings.bits)

@@ -83,7 +83,7 @@ def simulate(
             trains,
             masks=masks,
             evaluate=reporting(evaluate) if evaluate else None,
-            run_dir=runs,
+            runs=runs,
             on_round=lambda report: report_round(screen, report),
         )
         if all(report.code for report in result.history):

@@ -4,9 +4,12 @@ A client's contribution is clipped, then weighted, then scaled, then rounded; no
 another form. The vector has three stretches:
 
     model      delta * (example weight / max weight) * scale, stochastically rounded, a coordinate each
-    metrics    (position in the declared range * example weight / max weight * scale, example weight), a
-               pair each; both zero for a metric this client does not report
+    metrics    position in the declared range * example weight / max weight * scale, a coordinate each
     weight     the example weight, an exact integer
+
+Every client reports every declared metric: a sum over those who do could be one client's own, and show how
+many examples it has. A rounding step of a client's contribution is at most `precision`; of the mean it is
+max weight / mean example weight times that.
 
 The model is clipped group by group to its L2 norm; `scale` is the power of two that makes a rounding step
 at most `precision`. Stochastic rounding (up with probability equal to the fraction) is unbiased; its
@@ -31,7 +34,7 @@ from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import bits_for, centred, word
 from secagg.errors import EncodingError, UpdateError
 from secagg.prg import Ring, expand
-from secagg.weights import Array, Layout
+from secagg.weights import BLOCK, Array, Layout
 
 __all__ = ["CLIPPED_FRACTION", "Codec", "Decoded", "Encoded", "Settings"]
 
@@ -109,7 +112,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The opened sum. `mean` is None when the example weights add up to zero."""
+    """The opened sum. `mean` is None, and there are no metrics, when the example weights add up to zero."""
 
     mean: dict[str, Array] | None
     example_weight: int
@@ -129,7 +132,7 @@ class Codec:
 
     @property
     def length(self) -> int:
-        return self.layout.size + 2 * len(self.settings.metrics) + 1
+        return self.layout.size + len(self.settings.metrics) + 1
 
     @property
     def size(self) -> int:
@@ -147,7 +150,8 @@ class Codec:
         """One client's contribution. `arrays` are checked (`Layout.check`); with `base`, its difference to
         them counts. `seed`: 32 secret random bytes, used once, for the rounding.
 
-        Raises UpdateError `update-not-finite` when finite numbers have a difference or a norm that is not.
+        Raises UpdateError `update-not-finite` when finite numbers have a difference or a norm that is not,
+        and `update-metric-missing`.
         """
         settings = self.settings
         factors = self._clip_factors(arrays, base)
@@ -165,29 +169,44 @@ class Codec:
         return Encoded(vector, clipped, settings.by_examples and num_examples > settings.max_examples)
 
     def decode(self, total: Ring) -> Decoded:
-        """The mean of the contributions that add up to `total` modulo 2^b."""
+        """The mean of the contributions that add up to `total` modulo 2^b.
+
+        Raises EncodingError `vector-length`, and `sum-implausible` when no honest contributions add up to it:
+        one client's garbage cannot be told from an honest vector, but mostly the sum it spoils can.
+        """
         if len(total) != self.length:
             raise EncodingError("vector-length", f"{self.length} coordinates expected, {len(total)} came")
         settings = self.settings
-        tail = centred(total[self.layout.size :], self.bits)
-        weight = int(tail[-1])
+        *scaled, weight = centred(total[self.layout.size :], self.bits).tolist()
+        most = weight * settings.scale / settings.max_weight
+        self._require(0 <= weight <= settings.max_clients * settings.max_weight, "the example weights")
+        self._require(all(0 <= value <= most + settings.max_clients for value in scaled), "the metrics")
+        if weight == 0:
+            return Decoded(None, weight, {})
         metrics = {}
-        for index, (name, low, high) in enumerate(settings.metrics):
-            value, present = int(tail[2 * index]), int(tail[2 * index + 1])
-            if present > 0:
-                position = value * settings.max_weight / (settings.scale * present)
-                metrics[name] = low * (1 - position) + high * position
-        if weight <= 0:
-            return Decoded(None, weight, metrics)
-        unit = settings.max_weight / (settings.scale * weight)
+        for (name, low, high), value in zip(settings.metrics, scaled, strict=True):
+            position = value / most
+            metrics[name] = low * (1 - position) + high * position
+        return Decoded(self._mean(total, most), weight, metrics)
+
+    def _mean(self, total: Ring, most: float) -> dict[str, Array]:
+        """`most`: what a coordinate's sum would be if it were one in every client."""
         mean = {}
+        squares, sizes = dict.fromkeys(self._norms(), 0.0), dict.fromkeys(self._norms(), 0)
         for part in self.layout.parts:
+            group = self.settings.clip_norm_of(part.name)[0]
+            sizes[group] += part.stop - part.start
             flat = np.empty(part.stop - part.start, dtype="f8" if part.dtype == "float64" else "f4")
-            for at in range(0, len(flat), 1 << 15):
-                block = total[part.start + at : min(part.start + at + (1 << 15), part.stop)]
-                flat[at : at + len(block)] = centred(block, self.bits) * unit
+            for at in range(0, len(flat), BLOCK):
+                block = total[part.start + at : min(part.start + at + BLOCK, part.stop)]
+                steps = centred(block, self.bits).astype(np.float64)
+                squares[group] += float(np.dot(steps, steps))
+                flat[at : at + len(block)] = steps / most
             mean[part.name] = flat.reshape(part.shape)
-        return Decoded(mean, weight, metrics)
+        for group, norm in self._norms().items():
+            rounding = self.settings.max_clients * math.sqrt(sizes[group])
+            self._require(math.sqrt(squares[group]) <= (norm * most + rounding) * (1 + 1e-9), "its length")
+        return mean
 
     def _clip_factors(
         self, arrays: Mapping[str, Array], base: Mapping[str, Array] | None
@@ -210,10 +229,20 @@ class Codec:
             for group, square in squares.items()
         }
 
+    def _norms(self) -> dict[int, float]:
+        """Group -> clip norm; -1 is the rest."""
+        return {-1: self.settings.clip_norm, **{i: norm for i, (_, norm) in enumerate(self.settings.groups)}}
+
     def _largest_of_groups(self) -> dict[int, int]:
-        settings = self.settings
-        norms = {-1: settings.clip_norm, **{i: norm for i, (_, norm) in enumerate(settings.groups)}}
-        return {group: math.ceil(settings.scale * norm) for group, norm in norms.items()}
+        return {group: math.ceil(self.settings.scale * norm) for group, norm in self._norms().items()}
+
+    def _require(self, plausible: bool, what: str) -> None:
+        if not plausible:
+            raise EncodingError(
+                "sum-implausible",
+                f"{what} in the opened sum cannot come of clients that keep to the plan",
+                "somebody sent garbage; the sum does not say who",
+            )
 
     def _to_ring(self, rounded: npt.NDArray[np.float64], largest: int) -> Ring:
         np.clip(rounded, -largest, largest, out=rounded)
@@ -228,12 +257,15 @@ class Codec:
         share = weight / settings.max_weight
         tail: list[float] = []
         for name, low, high in settings.metrics:
-            if name in metrics:
-                value = min(max(float(metrics[name]), low), high)
-                position = (value / 2 - low / 2) / (high / 2 - low / 2)  # no difference overflows
-                tail += (position * share * settings.scale, weight)
-            else:
-                tail += (0.0, 0.0)
+            if name not in metrics:
+                raise UpdateError(
+                    "update-metric-missing",
+                    f"the plan averages the metric '{name}', and this client did not report it",
+                    "return it from train or evaluate; every client reports every declared metric",
+                )
+            value = min(max(float(metrics[name]), low), high)
+            position = (value / 2 - low / 2) / (high / 2 - low / 2)  # no difference overflows
+            tail.append(position * share * settings.scale)
         return np.array([*tail, weight], dtype=np.float64)
 
 

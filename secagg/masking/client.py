@@ -1,6 +1,6 @@
 """One client's side of masked aggregation: five answers, each after every check.
 
-Bonawitz et al. 2017 (arXiv 1611.04482), figure 4, with signed keys, a roster verified whole, shares whose
+Bonawitz et al. 2017 (ePrint 2017/281), figure 4, with signed keys, a roster verified whole, shares whose
 digests are signed, and survivors confirmed by a quorum. A request that fails any check ends the session: the
 secrets are erased, nothing is revealed, and the error says why.
 """

@@ -1,6 +1,6 @@
 """How many shares open a secret, and who must answer, in a complete graph.
 
-Sources: Bonawitz et al. 2017 (arXiv 1611.04482), section 6 and theorem 6.5 (complete graph, active server);
+Sources: Bonawitz et al. 2017 (ePrint 2017/281), section 6 and theorem 6.5 (complete graph, active server);
 Bell et al. 2020 (ePrint 2020/704) for the roles of k, t and c. Notation: n clients in the roster, each shares
 its secrets with k = n - 1 neighbours, t shares open a secret, at most c clients collude with the server.
 

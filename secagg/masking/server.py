@@ -1,6 +1,6 @@
 """The server's side of masked aggregation: it routes, adds, and opens the sum of those who stayed.
 
-The server of Bonawitz et al. 2017 (arXiv 1611.04482), figure 4. It learns the sum over the survivors and
+The server of Bonawitz et al. 2017 (ePrint 2017/281), figure 4. It learns the sum over the survivors and
 nothing else; what it checks here it checks for its own sake: a client that breaks the rules is named and left
 out, and the others go on.
 """
@@ -45,6 +45,9 @@ from secagg.masking.shamir import SHARE_BYTES
 from secagg.session import Sum
 
 __all__ = ["MaskingServer"]
+
+_MISHAPS: Final = frozenset({"member-certificate"})
+"""What keeps a client out of an attempt and proves no lie: a certificate may expire in mid-run."""
 
 _ENVELOPE: Final = 1024
 """More than an envelope or a confirmation takes; bounds replies before they are read."""
@@ -102,6 +105,12 @@ class MaskingServer:
         return self.stage == "reveal"
 
     @property
+    def members(self) -> tuple[str, ...]:
+        if not self._survivors:
+            return ()
+        return tuple(self._verified().members[position].id for position in self._survivors)
+
+    @property
     def retryable(self) -> bool:
         """Until the first masked vector could have been sent (semi-honest: the first share revealed).
 
@@ -123,7 +132,7 @@ class MaskingServer:
 
     @property
     def reply_limit(self) -> int:
-        neighbours = len(self._asked)
+        neighbours = max(len(self._asked), len(self._shared))  # of those who shared, some may have left
         return {
             "advertise": MAX_CERTIFICATE + _ENVELOPE,
             "share": 16 + neighbours * _ENVELOPE,
@@ -162,7 +171,8 @@ class MaskingServer:
         try:
             self._receivers()[self.stage](client, reply)
         except SecaggError as error:
-            self._faults[client] = error.code
+            if error.code not in _MISHAPS:
+                self._faults[client] = error.code
             raise ClientFault(error.code, f"'{client}': {error.message}", client) from error
         self._answered[client] = digest
 
@@ -309,8 +319,7 @@ class MaskingServer:
         """The sum modulo 2^b and the survivors in it. Raises ProtocolError `sum-not-open`."""
         if self._stages:
             raise ProtocolError("sum-not-open", f"the stage '{self.stage}' is not closed yet")
-        members = self._verified().members
-        return Sum(self._total, tuple(members[position].id for position in self._survivors))
+        return Sum(self._total, self.members)
 
     # -- who is who -----------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ What this is not: bodies in pieces (`secagg.transport.chunks`), or any judgement
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Final
 
@@ -139,7 +138,6 @@ def _question_frame(frame: TaskFrame | Request | Finished) -> tuple[pb.Frame, pb
     match frame:
         case TaskFrame():
             message.task.round, message.task.rounds = _number(frame.round), _number(frame.rounds)
-            message.task.seconds = _seconds(frame.seconds)
             body = message.task.weights
         case Request():
             message.request.round, message.request.attempt = _number(frame.round), _number(frame.attempt)
@@ -210,9 +208,8 @@ def _unit(kind: str, inner: Message) -> Unit:
                 _text(inner.hint, _TEXT_LIMIT),
             )
         case pb.Task():
-            seconds = _seconds(inner.seconds)
             whole, data = _body(inner.weights)
-            task = TaskFrame(inner.round, inner.rounds, seconds, data)
+            task = TaskFrame(inner.round, inner.rounds, data)
             return task if whole else Announced(task, inner.weights.length)
         case pb.Ready():
             return Ready(inner.round)
@@ -295,12 +292,6 @@ def _varint(value: int) -> bytes:
 def _number(value: int, limit: int = _ROUND_LIMIT) -> int:
     if not 0 <= value < limit:
         raise _malformed(f"a number from 0 to {limit - 1} was expected, and {value} came")
-    return value
-
-
-def _seconds(value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise _malformed(f"a time left of 0 or more seconds was expected, and {value} came")
     return value
 
 

@@ -60,7 +60,6 @@ class GrpcLink:
         grace: float = 2.0,
         stall: float = 20.0,
     ) -> None:
-        self.slots: Final = slots
         self._log: Final = log
         self._switchboard: Final = Switchboard(slots, grace, log)
         self._reception: Final = Reception(
@@ -113,6 +112,10 @@ class GrpcLink:
         """The last frame: to everyone who is there, and to those who return before `close`."""
         check(frame)
         loop.post(self._switchboard.finish, frame)
+
+    def fail(self, error: SecaggError) -> None:
+        """Tell everyone who is there why the run ends without a last frame, and end their streams."""
+        loop.post(self._switchboard.dismiss_all, error)
 
     def dismiss(self, client: str, error: SecaggError) -> None:
         """Tell a client why its stream ends, and end it."""

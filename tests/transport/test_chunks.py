@@ -34,7 +34,7 @@ def code_of(feed) -> str:
 def half_a_task():
     """An assembly that waits for the second of three chunks."""
     assembly = Assembly("server", LIMIT)
-    task = TaskFrame(1, 2, 3.0, patterned(2 * CHUNK + 5))
+    task = TaskFrame(1, 2, patterned(2 * CHUNK + 5))
     pieces = list(messages(task))
     assert assembled(assembly, pieces[:2]) == []
     return assembly
@@ -45,7 +45,7 @@ def half_a_task():
 def test_a_body_of_any_length_arrives_whole(length):
     body = patterned(length)
     assembly = Assembly("server", LIMIT)
-    for frame in (TaskFrame(1, 2, 3.0, body), Request(1, 0, "share", body), Finished(9, body)):
+    for frame in (TaskFrame(1, 2, body), Request(1, 0, "share", body), Finished(9, body)):
         (arrived,) = assembled(assembly, messages(frame))
         assert arrived == frame
         assert not assembly.busy
@@ -55,8 +55,8 @@ def test_a_file_is_sent_as_its_bytes_would_be(tmp_path):
     for length in (0, 10, INLINE, CHUNK + 3):
         path = tmp_path / f"{length}.safetensors"
         path.write_bytes(patterned(length))
-        from_file = list(messages(TaskFrame(1, 2, 3.0, path)))
-        assert from_file == list(messages(TaskFrame(1, 2, 3.0, patterned(length))))
+        from_file = list(messages(TaskFrame(1, 2, path)))
+        assert from_file == list(messages(TaskFrame(1, 2, patterned(length))))
 
 
 def test_a_file_is_not_read_before_its_turn(tmp_path):
@@ -142,7 +142,7 @@ def test_a_rejection_may_come_between_chunks(half_a_task):
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 2**62])
 def test_a_length_above_the_limit_is_refused_before_a_byte_is_held(length):
-    announced = encode(Announced(TaskFrame(1, 1, 0.0, b""), length))
+    announced = encode(Announced(TaskFrame(1, 1, b""), length))
     assert code_of(lambda: Assembly("server", LIMIT).feed(announced)) == "frame-oversized"
     assembly = Assembly("client", 0)
     offer = assembly.feed(encode(Offer(MASK, length)))
@@ -150,5 +150,5 @@ def test_a_length_above_the_limit_is_refused_before_a_byte_is_held(length):
 
 
 def test_a_length_beyond_all_memory_is_refused_even_without_a_limit():
-    announced = encode(Announced(TaskFrame(1, 1, 0.0, b""), 2**62))
+    announced = encode(Announced(TaskFrame(1, 1, b""), 2**62))
     assert code_of(lambda: Assembly("server", 2**63).feed(announced)) == "frame-oversized"

@@ -31,7 +31,7 @@ from secagg.transport.settings import JOIN, SERVICE
 from tests.transport.world import SOON, WELCOME, Events, Wire, asking, enrol, in_background, serve
 
 ALICE = enrol("alice")
-TASK = TaskFrame(1, 3, 60.0, b"weights")
+TASK = TaskFrame(1, 3, b"weights")
 MASK = Request(1, 0, "mask", b"everyone")
 LARGE = bytes(range(256)) * (3 * CHUNK // 256 + 1)
 
@@ -78,8 +78,8 @@ def test_a_round_goes_through(link, alice, tmp_path):
     model = tmp_path / "model.safetensors"
     model.write_bytes(LARGE)
     assert link.wait(1, SOON) == ("alice",)
-    answers = asking(link, {"alice": TaskFrame(1, 3, 60.0, model)})
-    assert alice.next(SOON) == TaskFrame(1, 3, 60.0, LARGE)
+    answers = asking(link, {"alice": TaskFrame(1, 3, model)})
+    assert alice.next(SOON) == TaskFrame(1, 3, LARGE)
     alice.send(Ready(1))
     assert answers() == {"alice": Ready(1)}
     request = Request(1, 0, "mask", LARGE)
@@ -114,7 +114,7 @@ def test_a_declined_answer_does_not_stand_in_the_way_of_the_next(link, alice):
 
 
 @pytest.mark.parametrize(
-    "frame", [RoundClosed(1, False), RoundClosed(2, True), TaskFrame(2, 3, 1.0, b""), Finished(3, b"")]
+    "frame", [RoundClosed(1, False), RoundClosed(2, True), TaskFrame(2, 3, b""), Finished(3, b"")]
 )
 def test_a_waiting_frame_that_ends_the_round_supersedes_it(link, alice, frame):
     assert not alice.superseded(1)
@@ -129,7 +129,7 @@ def test_a_waiting_frame_that_ends_the_round_supersedes_it(link, alice, frame):
 def test_frames_of_an_earlier_round_supersede_nothing(link, alice):
     link.wait(1, SOON)
     link.send({"alice": RoundClosed(1, False)})
-    link.send({"alice": TaskFrame(2, 3, 1.0, b"")})
+    link.send({"alice": TaskFrame(2, 3, b"")})
     assert_soon(lambda: alice.superseded(1))
     assert not alice.superseded(2)
 
@@ -214,7 +214,7 @@ def test_an_answer_lost_on_the_way_is_sent_again(link, wire, alice, events):
 
 def test_a_task_cut_in_the_middle_is_sent_again_whole(link, wire, alice):
     for number in range(1, 6):
-        task = TaskFrame(number, 9, 1.0, LARGE)
+        task = TaskFrame(number, 9, LARGE)
         answers = asking(link, {"alice": task})
         wire.cut()
         assert alice.next(SOON) == task

@@ -214,7 +214,7 @@ def test_a_plan_that_no_message_holds_is_refused_where_it_is_sent():
         Ready(2**32),
         Refusal(1, 0, "", "Not a code"),
         Reply(1, 0, "", b""),
-        TaskFrame(1, 1, -1, b""),
+        TaskFrame(1, 1, b""),
     ],
 )
 def test_a_value_nobody_would_accept_is_refused_where_it_is_sent(unit):

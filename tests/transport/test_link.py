@@ -36,7 +36,7 @@ from tests.transport.world import (
 )
 
 ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
-TASK = TaskFrame(1, 3, 60.0, b"weights")
+TASK = TaskFrame(1, 3, b"weights")
 MASK = Request(1, 0, "mask", b"everyone")
 LARGE = 3 * CHUNK + 5
 

@@ -12,7 +12,7 @@ from secagg.frames import Ready, Refusal, Reply, Request, RoundClosed, TaskFrame
 from secagg.transport.envelopes import Question
 from secagg.transport.mailbox import Mailbox
 
-TASK = TaskFrame(1, 3, 60.0, b"")
+TASK = TaskFrame(1, 3, b"")
 MASK = Request(1, 0, "mask", b"")
 
 
@@ -94,7 +94,7 @@ class Streams(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         self.round += 1
-        self.mailbox.deliver(TaskFrame(self.round, 9, 1.0, b""))
+        self.mailbox.deliver(TaskFrame(self.round, 9, b""))
 
     @rule()
     def answer(self) -> None:

@@ -36,7 +36,7 @@ def server_process(given: tuple[bytes, bytes, bytes], weights: str, results) -> 
         results.put(link.address)
         names = link.wait(CLIENTS, 30)
         before = high_water()
-        task = TaskFrame(1, 1, 60.0, Path(weights))
+        task = TaskFrame(1, 1, Path(weights))
         ready = sum(1 for _ in link.exchange(dict.fromkeys(names, task), seconds=30, limit=0))
         after_sending = high_water()
         request = Request(1, 0, "mask", b"")

@@ -255,9 +255,9 @@ def encoding() -> dict[str, Any]:
     ]
     share = Fraction(examples, max_examples)
     exact = [value * share * scale for value in model]
-    metrics = [Fraction(1), Fraction(1365, 8192), None, Fraction(2731, 8192)]  # where each is in its range
-    for position in metrics:
-        exact += [Fraction(0)] * 2 if position is None else [position * share * scale, Fraction(examples)]
+    # Where each metric is in its range; the first, that an update was clipped, is always there.
+    positions = [Fraction(1), Fraction(1365, 8192), Fraction(2049, 4096), Fraction(2731, 8192)]
+    exact += [position * share * scale for position in positions]
     exact.append(Fraction(examples))
     words = ref.words(seed, 0, len(exact), 4)
     vector = [ref.rounded(value, word) for value, word in zip(exact, words, strict=True)]
@@ -275,7 +275,7 @@ def encoding() -> dict[str, Any]:
         },
         "delta": {"head": [1.5, -2.0], "tail": [[1 / 4096, -1 / 4096], [6 / 4096, 0.0]]},
         "num_examples": examples,
-        "metrics": {"loss": 1365 / 1024, "score": 2731 / 4096 - 1},
+        "metrics": {"loss": 1365 / 1024, "accuracy": 2049 / 4096, "score": 2731 / 4096 - 1},
         "seed": seed.hex(),
         "bits": bits,
         "vector": vector,

@@ -14,7 +14,7 @@ from rich.table import Table
 from secagg.cli.demo.federation import Round
 from secagg.cli.demo.setting import NAMES
 
-__all__ = ["Baselines", "Lines", "Nobody", "Terminal"]
+__all__ = ["Baselines", "Lines", "Nobody", "Terminal", "percent"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,14 @@ class Nobody:
         """Unseen."""
 
 
-class Lines(Nobody):
+class Lines:
     """Plain lines on standard output."""
 
     def __init__(self, baselines: Baselines) -> None:
         self._baselines: Final = baselines
+
+    def rounds(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def say(self, sentence: str) -> None:
         click.echo(sentence)
@@ -60,7 +63,7 @@ class Lines(Nobody):
         )
 
 
-class Terminal(Nobody):
+class Terminal:
     """A table that grows round by round, sentences above it."""
 
     def __init__(self, baselines: Baselines, console: Console) -> None:

@@ -8,6 +8,7 @@ as pictures. Everything it says is measured in the run that it says it of.
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 import time
 from dataclasses import asdict
@@ -22,10 +23,13 @@ from secagg.cli.demo.audiences import Baselines, Lines, Nobody, Terminal
 from secagg.cli.demo.curious import WATCHED, Held, held
 from secagg.cli.demo.curve import accuracy_picture
 from secagg.cli.demo.digits import digits
-from secagg.cli.demo.federation import Federation, Killing, federation
+from secagg.cli.demo.federation import Audience, Federation, Killing, federation
 from secagg.cli.demo.folder import furnish, made_fresh
 from secagg.cli.demo.page import page
 from secagg.cli.demo.pictures import Picture, attack_picture, masked_picture, update_picture
+from secagg.cli.interrupts import stoppable
+from secagg.cli.logs import logging_to_stderr
+from secagg.cli.options import is_verbose, verbose_option
 
 __all__ = ["demo"]
 
@@ -60,20 +64,25 @@ CAVEAT: Final = (
     show_default=True,
     help="Of the split, the first model and the mini-batches.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, at the end.")
-def demo(out: Path, rounds: int, seed: int, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, at the end; errors too.")
+@verbose_option
+@click.pass_context
+def demo(ctx: click.Context, out: Path, rounds: int, seed: int, as_json: bool) -> None:
     """Train on five hospitals' digits, kill one on the way, and look at what the server held."""
     started = time.monotonic()
     digits()  # says what to install before anything is made
-    with made_fresh(out):
+    with (
+        logging_to_stderr(logging.INFO if is_verbose(ctx) else logging.WARNING),
+        stoppable(lambda: f"no process is left, and {out} keeps what there was; a new demo replaces it"),
+        made_fresh(out),
+    ):
         furnish(out, seed, rounds)
         baselines = _baselines(seed, rounds)
         audience = _audience(baselines, as_json)
         audience.say(
             f"an authority and six certificates made, scikit-learn's digits shared out unevenly, in {out}"
         )
-        with audience.rounds():
-            first = federation(out, seed, rounds, audience)
+        first = federation(out, seed, rounds, audience)
         curve = accuracy_picture(first, baselines)
         audience.say("")
         for sentence in (curve.sentence, *_about(first)):
@@ -106,7 +115,7 @@ def demo(out: Path, rounds: int, seed: int, as_json: bool) -> None:
         click.echo(json.dumps(result))
 
 
-def _audience(baselines: Baselines, as_json: bool) -> Nobody:
+def _audience(baselines: Baselines, as_json: bool) -> Audience:
     console = Console()
     if as_json:
         return Nobody()

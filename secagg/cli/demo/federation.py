@@ -8,6 +8,7 @@ by recovery, over four of five. The victim is then started again, and takes part
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -61,6 +62,9 @@ class Federation:
 class Audience(Protocol):
     """Who is told what happens, at once."""
 
+    def rounds(self) -> AbstractContextManager[object]:
+        """Within, rounds are played."""
+
     def say(self, sentence: str) -> None:
         """Something happened."""
 
@@ -79,7 +83,7 @@ def federation(folder: Path, seed: int, rounds: int, audience: Audience) -> Fede
     Raises RunError `demo-aggregator` when the server ended early, `demo-unrecovered` when the round of the
     killing was not opened.
     """
-    with Children() as children:
+    with Children() as children, audience.rounds():
         act = _Act(folder, seed, kill_round(rounds), children, audience)
         act.play()
         return Federation(tuple(act.rounds), act.killing(), act.home(), act.run_dir)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -47,9 +48,10 @@ class Child:
                 yield json.loads(line)
 
     def go_ahead(self) -> None:
+        """Lets it go on, if it is still there: its output says the rest."""
         if self._process.stdin is not None:
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
+            with suppress(BrokenPipeError):
+                os.write(self._process.stdin.fileno(), b"\n")
 
     def kill(self) -> None:
         """SIGKILL: it does nothing more, and nobody is told. Returns when it is gone."""
