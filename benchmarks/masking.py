@@ -204,9 +204,9 @@ def main() -> None:
     figures = run(options.clients, options.dim, options.dropout, options.colluders)
     if options.json:
         print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name:20s} {value:.6g}")
+    else:
+        for name, value in figures.items():
+            print(f"{name:20s} {value:.6g}")
 
 
 if __name__ == "__main__":

@@ -172,7 +172,11 @@ class ClipGroup(Section):
 
 
 class Encoding(Section):
-    """[encoding]: L2 norms that bound a client's update, and the largest rounding step of a coordinate."""
+    """[encoding]: L2 norms that bound a client's update, and the largest rounding step of a coordinate.
+
+    The step is that of a client's weighted contribution. Of the mean it is `precision` under uniform
+    weighting, and `precision * max_examples / (mean examples of a client)` under `weighting = "examples"`.
+    """
 
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Annotated[float, Field(gt=0)] = 1e-6

@@ -14,7 +14,7 @@ from typing import Self
 from secagg.aggregation import Aggregate
 from secagg.coordinator import Coordinator, RoundReport
 from secagg.credentials import Credentials, Identity
-from secagg.errors import CredentialsError
+from secagg.errors import CredentialsError, SecaggError
 from secagg.frames import WIRE_VERSION, Welcome
 from secagg.plan import Plan
 from secagg.runs import Run
@@ -28,6 +28,8 @@ __all__ = ["Server", "ServerResult"]
 _log = logging.getLogger("secagg.server")
 
 _QUIET = frozenset({"client-joined", "client-left"})
+_STALL = 20.0
+"""Seconds that an upload may be late, or a quarter of the stage's own time where that is less."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Server:
                 welcome=Welcome(WIRE_VERSION, self._run.id, plan.to_json()),
                 admit=self._admit,
                 log=self._event,
+                stall=min(_STALL, plan.cohort.stage_deadline / 4),
+                min_rate=plan.cohort.min_rate,
             )
         except BaseException:
             if self._run.resumed:
@@ -167,7 +171,11 @@ class Server:
             )
 
     def _event(self, event: str, **fields: object) -> None:
+        """Called on the gRPC thread, where a full disk must not end anybody's stream."""
         level = logging.INFO if event in _QUIET else logging.WARNING
         words = " ".join(f"{name}={value}" for name, value in fields.items())
         _log.log(level, "%s %s", event, words, extra={"event": event, "fields": fields})
-        self._run.log(event, **fields)
+        try:
+            self._run.log(event, **fields)
+        except SecaggError as error:
+            _log.error("the event is not in the run's log: %s", error)

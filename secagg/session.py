@@ -10,14 +10,14 @@ two objects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from secagg.errors import ServerFault
+from secagg.errors import ClientFault, SecaggError, ServerFault
 from secagg.prg import Ring
 
-__all__ = ["ClientSession", "ServerSession", "SessionCache", "Sum"]
+__all__ = ["Answers", "ClientSession", "ServerSession", "SessionCache", "Sum"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,3 +109,58 @@ class SessionCache:
 
     def forget(self) -> None:
         self._replies.clear()
+
+
+class Answers:
+    """A server's stage: one answer of each client, and the code of whoever broke the rules.
+
+    mishaps: codes that keep a client out of the attempt and prove no lie.
+    """
+
+    def __init__(self, mishaps: frozenset[str] = frozenset()) -> None:
+        self.faults: dict[str, str] = {}
+        self._mishaps = mishaps
+        self._digests: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __iter__(self) -> Iterator[str]:
+        """Who has answered."""
+        return iter(self._digests)
+
+    def take(
+        self,
+        client: str,
+        reply: bytes | bytearray | memoryview,
+        *,
+        asked: Container[str],
+        stage: str,
+        receive: Callable[[str, bytes | bytearray | memoryview], None],
+    ) -> None:
+        """Hands `receive` the client's answer, once; the same answer again is the same answer.
+
+        Raises ClientFault `reply-unexpected`, `two-answers`, or what `receive` found wrong.
+        """
+        if client not in asked:
+            message = f"'{client}' was not asked in the stage '{stage}', or is late"
+            raise ClientFault("reply-unexpected", message, client)
+        digest = hashlib.sha256(reply).digest()
+        if client in self._digests:
+            if self._digests[client] != digest:
+                self.faults[client] = "two-answers"
+                raise ClientFault("two-answers", f"'{client}' answered '{stage}' twice, differently", client)
+            return
+        if client in self.faults:
+            raise ClientFault(self.faults[client], f"'{client}' was left out of this attempt", client)
+        try:
+            receive(client, reply)
+        except SecaggError as error:
+            if error.code not in self._mishaps:
+                self.faults[client] = error.code
+            raise ClientFault(error.code, f"'{client}': {error.message}", client) from error
+        self._digests[client] = digest
+
+    def next_stage(self) -> None:
+        """Faults stay; answers are the next stage's."""
+        self._digests.clear()

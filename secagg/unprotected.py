@@ -6,7 +6,6 @@ arithmetic, so that the sum is the same to the bit. A client's floor refuses it 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,9 +14,9 @@ import numpy as np
 from secagg.canonical import Reader
 from secagg.encoding.packing import add_packed, pack, packed_size
 from secagg.encoding.ring import word
-from secagg.errors import ClientFault, ProtocolError, SecaggError, ServerFault, TooFewClients
+from secagg.errors import ProtocolError, ServerFault, TooFewClients
 from secagg.prg import Ring
-from secagg.session import SessionCache, Sum
+from secagg.session import Answers, SessionCache, Sum
 
 __all__ = ["UnprotectedClient", "UnprotectedServer"]
 
@@ -78,8 +77,7 @@ class UnprotectedServer:
         self._clients = tuple(sorted(clients))
         self._min_survivors = min_survivors
         self._total = np.zeros(length, dtype=word(bits))
-        self._answered: dict[str, bytes] = {}
-        self._faults: dict[str, str] = {}
+        self._answers = Answers()
         self.stage = _STAGE
 
     @property
@@ -89,7 +87,7 @@ class UnprotectedServer:
     @property
     def members(self) -> tuple[str, ...]:
         """Who was asked: what comes is seen as it comes."""
-        return tuple(self.requests()) or tuple(sorted(self._answered))
+        return tuple(self.requests()) or tuple(sorted(self._answers))
 
     @property
     def retryable(self) -> bool:
@@ -102,7 +100,7 @@ class UnprotectedServer:
 
     @property
     def faults(self) -> Mapping[str, str]:
-        return dict(self._faults)
+        return dict(self._answers.faults)
 
     @property
     def suspects(self) -> tuple[tuple[str, str], ...]:
@@ -112,26 +110,14 @@ class UnprotectedServer:
         return dict.fromkeys(self._clients, self._request) if self.stage else {}
 
     def receive(self, client: str, reply: bytes | bytearray | memoryview) -> None:
-        if client not in self.requests():
-            raise ClientFault("reply-unexpected", f"'{client}' was not asked, or is late", client)
-        digest = hashlib.sha256(reply).digest()
-        if client in self._answered:
-            if self._answered[client] != digest:
-                self._faults[client] = "two-answers"
-                raise ClientFault("two-answers", f"'{client}' answered twice, differently", client)
-            return
-        if client in self._faults:
-            raise ClientFault(self._faults[client], f"'{client}' was left out of this attempt", client)
-        try:
-            add_packed(reply, self._bits, self._total)
-        except SecaggError as error:
-            self._faults[client] = error.code
-            raise ClientFault(error.code, f"'{client}': {error.message}", client) from error
-        self._answered[client] = digest
+        self._answers.take(client, reply, asked=self.requests(), stage=_STAGE, receive=self._add)
+
+    def _add(self, _client: str, reply: bytes | bytearray | memoryview) -> None:
+        add_packed(reply, self._bits, self._total)
 
     def advance(self) -> None:
-        if len(self._answered) < self._min_survivors:
-            raise TooFewClients(_STAGE, self._min_survivors, len(self._answered))
+        if len(self._answers) < self._min_survivors:
+            raise TooFewClients(_STAGE, self._min_survivors, len(self._answers))
         if self._bits < 8 * self._total.itemsize:
             self._total &= self._total.dtype.type((1 << self._bits) - 1)
         self.stage = ""

@@ -46,7 +46,7 @@ class Update:
     weights | delta: named arrays as in the task's weights; integer arrays and those that match
     `[training] local` are ignored. num_examples: how many examples were trained on (the example weight
     under `weighting = "examples"`). metrics: name -> finite number; those the plan declares are averaged
-    inside the protected vector, others stay on the client.
+    inside the protected vector, and every client reports each of them; others stay on the client.
 
     Raises UpdateError `update-ambiguous`, `update-not-arrays`, `update-num-examples` or `update-metrics`.
     The repr shows no value.

@@ -313,7 +313,7 @@ def test_a_server_cannot_make_a_client_remember_runs_without_end() -> None:
             one.handle(welcome(number.to_bytes(16, "big")))
 
 
-def test_the_deadline_counts_from_the_task_not_from_the_end_of_the_evaluation() -> None:
+def test_the_deadline_is_the_plans_and_counts_from_the_task_not_from_the_end_of_the_evaluation() -> None:
     told: list[float] = []
 
     def evaluate(_weights: Weights) -> dict[str, float]:
@@ -324,10 +324,27 @@ def test_the_deadline_counts_from_the_task_not_from_the_end_of_the_evaluation() 
         told.append(given.deadline)
         return steps(given)
 
-    one = participant(train=train, evaluate=evaluate)
+    one = participant(train=train, evaluate=evaluate, superseded=lambda _round: False)
     one.handle(welcome())
+    begin = time.monotonic()
     assert one.handle(task()) == Ready(1)
-    assert told[1] <= told[0] + 600.0
+    assert begin + PLAN.cohort.train_deadline <= told[1] <= told[0] + PLAN.cohort.train_deadline
+
+
+def test_training_that_was_called_off_leaves_no_vector_behind() -> None:
+    """Else a server that calls off all but one would find that one's update in the sum."""
+    over: list[int] = []
+
+    def train(given: Task) -> Update:
+        over.append(given.round)
+        assert given.cancelled()
+        return steps(given)
+
+    one = participant(train=train, superseded=over.__contains__)
+    one.handle(welcome())
+    assert code_of(one.handle(task())) == "round-over"
+    assert one._vector is None
+    assert code_of(one.handle(Request(1, 1, "advertise", b""))) == "round-unknown"
 
 
 def test_three_failing_trainings_in_a_row_end_the_client() -> None:

@@ -185,7 +185,7 @@ class Codec:
             return Decoded(None, weight, {})
         metrics = {}
         for (name, low, high), value in zip(settings.metrics, scaled, strict=True):
-            position = value / most
+            position = min(value / most, 1.0)  # rounding may lead out of the range
             metrics[name] = low * (1 - position) + high * position
         return Decoded(self._mean(total, most), weight, metrics)
 

@@ -7,8 +7,7 @@ out, and the others go on.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +16,7 @@ import numpy as np
 from secagg.credentials import Authority
 from secagg.encoding.packing import add_packed, packed_size
 from secagg.encoding.ring import word
-from secagg.errors import ClientFault, ProtocolError, SecaggError, TooFewClients
+from secagg.errors import ClientFault, ProtocolError, TooFewClients
 from secagg.masking.blame import Complaints
 from secagg.masking.messages import (
     KEY_SHARE,
@@ -42,7 +41,7 @@ from secagg.masking.opening import Shares, unmask
 from secagg.masking.parameters import Policy, threshold
 from secagg.masking.roster import Admits, Member, Roster, signed, verify_entry
 from secagg.masking.shamir import SHARE_BYTES
-from secagg.session import Sum
+from secagg.session import Answers, Sum
 
 __all__ = ["MaskingServer"]
 
@@ -82,8 +81,7 @@ class MaskingServer:
         self._asked: dict[str, bytes] = {
             client: AdvertiseRequest(context).to_bytes() for client in sorted(clients)
         }
-        self._answered: dict[str, bytes] = {}
-        self._faults: dict[str, str] = {}
+        self._answers = Answers(_MISHAPS)
         self._members: dict[str, Member] = {}
         self._keys_seen: set[bytes] = set()
         self._roster: Roster | None = None
@@ -120,7 +118,7 @@ class MaskingServer:
 
     @property
     def faults(self) -> Mapping[str, str]:
-        return dict(self._faults)
+        return dict(self._answers.faults)
 
     @property
     def suspects(self) -> tuple[tuple[str, str], ...]:
@@ -152,38 +150,16 @@ class MaskingServer:
 
         Raises ClientFault, with the client left out of the stage (and named in `faults`).
         """
-        if client not in self._asked:
-            raise ClientFault(
-                "reply-unexpected",
-                f"'{client}' was not asked in the stage '{self.stage}', or is late",
-                client,
-            )
-        digest = hashlib.sha256(reply).digest()
-        if client in self._answered:
-            if self._answered[client] != digest:
-                self._faults[client] = "two-answers"
-                raise ClientFault(
-                    "two-answers", f"'{client}' answered '{self.stage}' twice, differently", client
-                )
-            return
-        if client in self._faults:
-            raise ClientFault(self._faults[client], f"'{client}' was left out of this attempt", client)
-        try:
-            self._receivers()[self.stage](client, reply)
-        except SecaggError as error:
-            if error.code not in _MISHAPS:
-                self._faults[client] = error.code
-            raise ClientFault(error.code, f"'{client}': {error.message}", client) from error
-        self._answered[client] = digest
+        self._answers.take(client, reply, asked=self._asked, stage=self.stage, receive=self._receive)
 
-    def _receivers(self) -> dict[str, Callable[[str, bytes | bytearray | memoryview], None]]:
-        return {
+    def _receive(self, client: str, reply: bytes | bytearray | memoryview) -> None:
+        {
             "advertise": self._receive_advertisement,
             "share": self._receive_envelopes,
             "mask": self._receive_vector,
             "confirm": self._receive_confirmation,
             "reveal": self._receive_shares,
-        }
+        }[self.stage](client, reply)
 
     def _receive_advertisement(self, client: str, reply: bytes | bytearray | memoryview) -> None:
         entry = Entry(client, Advertisement.from_bytes(reply))
@@ -252,7 +228,7 @@ class MaskingServer:
             "confirm": self._close_confirm,
             "reveal": self._close_reveal,
         }[closed]()
-        self._answered = {}
+        self._answers.next_stage()
         del self._stages[0]
 
     def _require(self, needed: int, got: int) -> None:
@@ -284,7 +260,7 @@ class MaskingServer:
         roster = self._verified()
         self._survivors = tuple(sorted(self._summed))
         self._require(roster.threshold.needed, len(self._survivors))
-        self._faults |= self._complaints.proven(roster, self._envelopes, self._policy.c)
+        self._answers.faults |= self._complaints.proven(roster, self._envelopes, self._policy.c)
         self._complaints.require_openable(roster, self._shared, self._survivors)
         survivors = self._survivors_bitmap()
         request = (
@@ -307,7 +283,7 @@ class MaskingServer:
         try:
             unmask(roster, self._shares, self._survivors, dropped, self._total)
         except ClientFault as fault:
-            self._faults[fault.client] = fault.code
+            self._answers.faults[fault.client] = fault.code
             raise
         finally:
             self._shares.erase()

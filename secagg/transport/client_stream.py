@@ -17,6 +17,7 @@ from secagg.errors import TransportError
 from secagg.frames import WIRE_VERSION, Finished, Rejected, Reply, RoundClosed, TaskFrame, Welcome
 from secagg.frames import Request as StageRequest
 from secagg.transport.chunks import Assembly, body_messages
+from secagg.transport.diagnosis import PASSING
 from secagg.transport.envelopes import INLINE, Grant, Greeting, Offer, Question, Unit, question_of
 from secagg.transport.frames import encode
 from secagg.transport.mailbox import Answer, Mailbox
@@ -44,13 +45,16 @@ class ClientStream:
     ) -> bool:
         """From hello to the end of the stream. Whether the conversation has ended with it.
 
-        Raises TransportError when the server said what it may not, or is none of ours.
+        Raises TransportError when the server said what it may not, or is none of ours; and what it said when
+        it turned this client away for now.
         """
         tasks: list[asyncio.Task[Any]] = []
         try:
             await self._call.write(encode(greeting))
             first = await asyncio.wait_for(self._read(), _WELCOME_SECONDS)
             if isinstance(first, Rejected):
+                if first.code in PASSING:
+                    raise TransportError(first.code, first.message, first.hint)
                 self._mailbox.deliver(first)
                 return True
             if first is None:

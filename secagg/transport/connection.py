@@ -141,10 +141,12 @@ class Connection:
                 if await self._converse():
                     self._mailbox.end(_ended())
                     return
-                error = await self._reason(began)
-            except SecaggError as fatal:
-                self._mailbox.end(fatal)
-                return
+                error: SecaggError = await self._reason(began)
+            except SecaggError as caught:
+                if caught.code not in PASSING:
+                    self._mailbox.end(caught)
+                    return
+                error = caught
             if self._welcomed_at >= began:
                 pause = shortest
             away = clock() - self._welcomed_at

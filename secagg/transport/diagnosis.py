@@ -20,8 +20,8 @@ from secagg.transport.tls import client_context, words
 
 __all__ = ["PASSING", "diagnose"]
 
-PASSING: Final = frozenset({"unreachable", "proxy-refused", "tls-broken-off"})
-"""The codes of failures that may pass by themselves; all others of `diagnose` stay until somebody acts."""
+PASSING: Final = frozenset({"unreachable", "proxy-refused", "tls-broken-off", "run-over"})
+"""The codes of what may pass by itself; all others stay until somebody acts. `run-over` a server says."""
 
 _HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """HTTP/2's preface and empty settings (RFC 9113, 3.4); the server answers with its own."""

@@ -7,6 +7,10 @@ to `turned_away` with the reason and is sent the alert, and whoever passes is co
 in a directory that only this user can enter. Which certificate a connection showed is known by the name that
 its inner end is bound to: gRPC reports it as the peer, and `caller` looks it up.
 
+Whoever is at the door is nobody yet. So at most `Room.handshakes` stand there, for five seconds each, and
+when one more comes the one that has stood there longest is sent away: silence cannot keep others out. Of
+those inside there are at most `Room.connections`, and of one certificate the eight that came last.
+
 What this is not: a check beyond TLS. Who may join is decided in `secagg.transport.server_stream`.
 """
 
@@ -18,13 +22,14 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from secagg.errors import TransportError
+from secagg.transport.gate import Gate, Room, raise_limit, room
 from secagg.transport.tls import words
 
 __all__ = ["Caller", "Doorman"]
@@ -32,6 +37,8 @@ __all__ = ["Caller", "Doorman"]
 _READ: Final = 1 << 18
 _BACKLOG: Final = 1 << 20
 """Bytes held for a slow reader, each way, before the fast writer is paused."""
+_OF_ONE: Final = 8
+"""Connections with one certificate: the one in use, and those whose end nobody has noticed yet."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +60,25 @@ class Doorman:
         context: ssl.SSLContext,
         outer: socket.socket,
         turned_away: Callable[[str, TransportError], None],
-        handshake_seconds: float = 10.0,
+        handshake_seconds: float = 5.0,
+        most: Room | None = None,
     ) -> None:
+        raise_limit()
+        self.room: Final = most or room()
         self.context: Final = context
         self.turned_away: Final = turned_away
         self.handshake_seconds: Final = handshake_seconds
         self.buffer: Final = memoryview(bytearray(_READ))
-        self._outer = outer
+        self._gate = Gate(outer, self._accepted)
         self._folder = Path(tempfile.mkdtemp(prefix="secagg-", dir=_short_folder()))
-        self._server: asyncio.Server | None = None
         self._callers: dict[str, Caller] = {}
         self._open: set[_Outside] = set()
+        self._at_the_door: dict[_Outside, None] = {}
+        self._inside: dict[bytes, dict[_Outside, None]] = {}
+        self._count = 0
         self._empty = asyncio.Event()
         self._empty.set()
-        self._dialling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def inner(self) -> Path:
@@ -79,35 +91,72 @@ class Doorman:
 
     async def start(self) -> None:
         """Open the door. gRPC listens already."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Outside(self), sock=self._outer)
+        self._gate.open()
 
     async def close(self, seconds: float) -> None:
         """Let nobody in; wait until those inside have been sent all that was written, then shut."""
-        if self._server is not None:
-            self._server.close()
+        self._gate.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), seconds)
         for outside in tuple(self._open):
             outside.abort()
-        for task in tuple(self._dialling):
+        for task in tuple(self._tasks):
             task.cancel()
-        self._outer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def came(self, outside: _Outside) -> None:
         self._open.add(outside)
         self._empty.clear()
+        if len(self._at_the_door) >= self.room.handshakes:
+            longest = next(iter(self._at_the_door))
+            del self._at_the_door[longest]
+            longest.fail(_crowded("too many others came to the door"))
+        self._at_the_door[outside] = None
 
     def left(self, outside: _Outside) -> None:
         self._open.discard(outside)
+        self._at_the_door.pop(outside, None)
+        self._uncount(outside)
         if not self._open:
             self._empty.set()
 
-    def let_in(self, outside: _Outside, caller: Caller) -> None:
-        task = asyncio.ensure_future(self._connect(outside, caller))
-        self._dialling.add(task)
-        task.add_done_callback(self._dialling.discard)
+    def _uncount(self, outside: _Outside) -> None:
+        same = self._inside.get(outside.certificate, {})
+        if outside in same:
+            del same[outside]
+            self._count -= 1
+            if not same:
+                del self._inside[outside.certificate]
+
+    def let_in(self, outside: _Outside) -> None:
+        """TLS has verified who it is."""
+        self._at_the_door.pop(outside, None)
+        same = self._inside.get(outside.certificate, {})
+        if len(same) >= _OF_ONE:
+            oldest = next(iter(same))
+            self._uncount(oldest)
+            oldest.abort()
+        elif self._count >= self.room.connections:
+            outside.abort()
+            self.turned_away(outside.address, _crowded("the server has as many connections as it can hold"))
+            return
+        self._inside.setdefault(outside.certificate, {})[outside] = None
+        self._count += 1
+        self._start(self._connect(outside, Caller(outside.address, outside.certificate)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _accepted(self, connection: socket.socket) -> None:
+        self._start(self._meet(connection))
+
+    async def _meet(self, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: _Outside(self), connection)
+        except OSError:
+            connection.close()
 
     def forget(self, name: str) -> None:
         self._callers.pop(name, None)
@@ -117,10 +166,14 @@ class Doorman:
     async def _connect(self, outside: _Outside, caller: Caller) -> None:
         loop = asyncio.get_running_loop()
         name = os.urandom(12).hex()
-        self._callers[name] = caller
-        inner = socket.socket(socket.AF_UNIX)
         connected = False
         try:
+            inner = socket.socket(socket.AF_UNIX)
+        except OSError:
+            outside.abort()
+            return
+        try:
+            self._callers[name] = caller
             inner.setblocking(False)
             inner.bind(str(self._folder / name))
             await loop.sock_connect(inner, str(self.inner))
@@ -144,13 +197,14 @@ class _Outside(asyncio.BufferedProtocol):
         self._verified = False
         self._inside: _Inside | None = None
         self.address = ""
+        self.certificate = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_BACKLOG)
         self.address = _printed(self.transport.get_extra_info("peername"))
         self._timer = asyncio.get_running_loop().call_later(
-            self._doorman.handshake_seconds, self._fail, TimeoutError()
+            self._doorman.handshake_seconds, self._failed, TimeoutError()
         )
         self._doorman.came(self)
 
@@ -217,14 +271,14 @@ class _Outside(asyncio.BufferedProtocol):
                 self._verified = True
                 self._timer.cancel()
                 self.transport.pause_reading()
-                certificate = self._tls.getpeercert(binary_form=True) or b""
-                self._doorman.let_in(self, Caller(self.address, certificate))
+                self.certificate = self._tls.getpeercert(binary_form=True) or b""
+                self._doorman.let_in(self)
             elif self._inside is not None:
                 self._pass_on(self._inside)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            self._fail(error)
+            self._failed(error)
             return
         self._flush()
 
@@ -237,11 +291,17 @@ class _Outside(asyncio.BufferedProtocol):
         finally:
             inside.transport.writelines(plain)
 
-    def _fail(self, error: ssl.SSLError | OSError) -> None:
-        if not self._verified and not self.transport.is_closing():
-            self._doorman.turned_away(self.address, words(error, here="server", peer=self.address))
-        self._flush()  # the alert that tells the other side why
-        self.transport.close()
+    def fail(self, error: TransportError) -> None:
+        """Let go of somebody who has not passed, and say why."""
+        try:
+            if not self._verified and not self.transport.is_closing():
+                self._doorman.turned_away(self.address, error)
+        finally:
+            self._flush()  # the alert that tells the other side why
+            self.transport.close()
+
+    def _failed(self, error: ssl.SSLError | OSError) -> None:
+        self.fail(words(error, here="server", peer=self.address))
 
     def _flush(self) -> None:
         if self._outgoing.pending:
@@ -271,6 +331,12 @@ class _Inside(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._outside.transport.resume_reading()
+
+
+def _crowded(what: str) -> TransportError:
+    return TransportError(
+        "door-crowded", what, "if these are no clients of yours, let a firewall keep them out"
+    )
 
 
 def _short_folder() -> str | None:

@@ -27,6 +27,8 @@ from secagg.frames import Finished, Frame, Request, TaskFrame, Welcome
 from secagg.transport import loop
 from secagg.transport.chunks import check
 from secagg.transport.doorman import Doorman
+from secagg.transport.envelopes import CHUNK
+from secagg.transport.ration import Ration
 from secagg.transport.server_stream import Reception
 from secagg.transport.settings import JOIN, OPTIONS, SERVICE
 from secagg.transport.switchboard import Answer, Exchange, Log, Switchboard
@@ -42,8 +44,10 @@ class GrpcLink:
 
     `listen`: `host:port` or `[address]:port`; port 0 takes a free one (`address` says which), `[::]` is every
     address. `admit` raises a SecaggError to turn an identity away, on the gRPC thread. `slots`: large
-    replies held at once. `grace`: seconds a stream that broke has to come back. `stall`: seconds without a
-    chunk after which an upload is given up. `log(event, **fields)` is called on the gRPC thread.
+    replies held at once. `grace`: seconds a stream that broke has to come back. `min_rate`: bytes per second
+    that the server's line carries at least, all uploads together. `stall`: seconds that an upload may be
+    silent or late beyond what that rate explains; then its slot is another's.
+    `log(event, **fields)` is called on the gRPC thread.
 
     Raises TransportError `listen-malformed`, `listen-failed`; CredentialsError `credentials-unusable`.
     """
@@ -59,16 +63,18 @@ class GrpcLink:
         slots: int = 2,
         grace: float = 2.0,
         stall: float = 20.0,
+        min_rate: float = 1_000_000.0,
     ) -> None:
-        self._log: Final = log
-        self._switchboard: Final = Switchboard(slots, grace, log)
+        rate = min_rate / slots  # they share the line
+        self._turned_away: Final = Ration(log, "connection-refused", "connections-refused-more")
+        self._switchboard: Final = Switchboard(slots, grace, log, stall=stall, rate=rate)
         self._reception: Final = Reception(
-            credentials.authority, welcome, admit, self._switchboard, stall, log
+            credentials.authority, welcome, admit, self._switchboard, stall + CHUNK / rate, log
         )
         context = server_context(credentials)
         listening = _listen(listen)
         self.address: Final = _address(listening)
-        self._doorman: Final = Doorman(context, listening, self._turned_away)
+        self._doorman: Final = Doorman(context, listening, self._refused)
         self._closed = False
         try:
             loop.run(self._start())
@@ -153,6 +159,7 @@ class GrpcLink:
     async def _stop(self, linger: float) -> None:
         now = asyncio.get_running_loop().time
         start = now()
+        self._switchboard.closing = True
         for stream in self._reception.streams:
             stream.finish()
         while streams := self._reception.streams:
@@ -162,9 +169,10 @@ class GrpcLink:
             await self._reception.one_ended(left)
         await self._server.stop(grace=0.5 if self._reception.streams else 5.0)
         await self._doorman.close(min(linger, 5.0))
+        self._turned_away.flush()
 
-    def _turned_away(self, address: str, error: TransportError) -> None:
-        self._log("connection-refused", peer=address, code=error.code, message=error.message)
+    def _refused(self, address: str, error: TransportError) -> None:
+        self._turned_away(peer=address, code=error.code, message=error.message)
 
 
 def _next_answer(exchange: Exchange, deadline: float) -> tuple[str, Answer] | None:

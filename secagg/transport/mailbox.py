@@ -3,6 +3,10 @@
 Two threads meet here. The caller's takes frames out of the inbox and puts answers into the outbox; gRPC's
 does the reverse. A conversation outlives its streams: what was not sent whole is sent again on the next one,
 and so is the answer to the last question, which may have been lost on the way; the server drops what it has.
+
+At most one question waits to be taken, and a later one takes its place, so that a server cannot pile models
+up while the caller trains. What has once superseded a round goes on doing so until it is taken: a training
+that was called off is never taken for one that was not.
 """
 
 from __future__ import annotations
@@ -16,16 +20,17 @@ from secagg.frames import (
     Answer,
     Finished,
     Frame,
+    Refusal,
     Rejected,
     Reply,
     Request,
     RoundClosed,
     TaskFrame,
+    Welcome,
 )
 from secagg.transport.envelopes import Question, question_of
 
 __all__ = ["Answer", "Mailbox"]
-
 
 _FRAMES: Final = 1000
 """Frames that may wait for the caller: an honest server never comes near."""
@@ -56,7 +61,7 @@ class Mailbox:
             return None
 
     def superseded(self, round_number: int) -> bool:
-        """Whether a frame is waiting that ends this round."""
+        """Whether a frame is waiting that ends this round: its own close, a later question, another run."""
         with self._lock:
             return self._error is not None or any(_ends(frame, round_number) for frame in self._inbox)
 
@@ -75,12 +80,19 @@ class Mailbox:
     # gRPC's thread
 
     def deliver(self, frame: Frame) -> None:
-        """A whole frame has come. Raises TransportError `frame-unexpected` if nobody could read so many."""
+        """A whole frame has come.
+
+        Raises TransportError `frame-unexpected` if nobody could read so many, or a question is of an earlier
+        round than the one that waits.
+        """
         with self._lock:
+            if isinstance(frame, TaskFrame | Request):
+                self._supersede(frame.round)
+                self._held, self._answer = question_of(frame), None
+            elif isinstance(frame, Welcome):
+                self._leave_run()
             if len(self._inbox) >= _FRAMES:
                 raise TransportError("frame-unexpected", f"more than {_FRAMES} frames wait to be read")
-            if isinstance(frame, TaskFrame | Request):
-                self._held, self._answer = question_of(frame), None
             self._inbox.append(frame)
             self._lock.notify_all()
 
@@ -110,6 +122,26 @@ class Mailbox:
             self._outbox.popleft()
             self._lock.notify_all()
 
+    def _supersede(self, round_number: int) -> None:
+        """A question of this round has come: one that waits is not asked any more."""
+        waiting = next((frame for frame in self._inbox if isinstance(frame, TaskFrame | Request)), None)
+        if waiting is None:
+            return
+        if waiting.round > round_number:
+            raise TransportError(
+                "frame-unexpected", f"a question of round {round_number} came after one of {waiting.round}"
+            )
+        self._inbox = deque(frame for frame in self._inbox if frame is not waiting)
+
+    def _leave_run(self) -> None:
+        """Another run: nothing of the one before is wanted, and a training is not owed that never began."""
+        self._outbox.extend(
+            Refusal(frame.round, 0, "train", "round-over")
+            for frame in self._inbox
+            if isinstance(frame, TaskFrame)
+        )
+        self._inbox.clear()
+
     @staticmethod
     def _is_answer(answer: Answer, held: Question) -> bool:
         if not held.stage:
@@ -120,9 +152,9 @@ class Mailbox:
 def _ends(frame: Frame, round_number: int) -> bool:
     match frame:
         case RoundClosed(closed):
-            return closed >= round_number
-        case TaskFrame(later):
-            return later > round_number
-        case Finished() | Rejected():
+            return closed == round_number
+        case TaskFrame(asked) | Request(asked):
+            return asked > round_number
+        case Welcome() | Finished() | Rejected():
             return True
     return False

@@ -76,11 +76,11 @@ class Reception:
             name = identity.name
             greeting = await stream.greeting()
             self._admit(identity)
+            if greeting is not None:
+                self._switchboard.check_not_over(name, greeting)
         except SecaggError as error:
-            self._log(
-                "client-rejected", client=name, peer=caller.address, code=error.code, message=error.message
-            )
             await stream.turn_away(error)
+            self._rejected(name, caller, error)
             return
         if greeting is None:
             return
@@ -91,13 +91,16 @@ class Reception:
         try:
             await stream.live(lambda unit: self._switchboard.receive(name, stream, unit))
         except TransportError as error:
-            self._log(
-                "client-rejected", client=name, peer=caller.address, code=error.code, message=error.message
-            )
             may_return = False
+            self._rejected(name, caller, error)
         finally:
+            self._switchboard.leave(
+                name, stream, may_return=may_return, has_farewell=stream.ended_after_the_model
+            )
             self._log("client-left", client=name, peer=caller.address)
-            self._switchboard.leave(name, stream, may_return=may_return)
+
+    def _rejected(self, name: str, caller: Caller, error: SecaggError) -> None:
+        self._log("client-rejected", client=name, peer=caller.address, code=error.code, message=error.message)
 
 
 class ServerStream:
@@ -112,6 +115,7 @@ class ServerStream:
         self._last: Rejected | None = None
         self._over = asyncio.Event()
         self._model_sent = False
+        self.ended_after_the_model = False
         self.progress = self._loop.time()
 
     def enqueue(self, unit: Frame | Grant) -> None:
@@ -193,6 +197,9 @@ class ServerStream:
             if writing.done() and self._model_sent:
                 # Who has the whole model hangs up first.
                 await asyncio.wait({reading, over}, return_when=asyncio.FIRST_COMPLETED)
+            self.ended_after_the_model = (
+                self._model_sent and reading.done() and not reading.cancelled() and not reading.exception()
+            )
         finally:
             for task in tasks:
                 task.cancel()

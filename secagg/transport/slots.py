@@ -1,7 +1,8 @@
 """Upload slots: how many large bodies a server holds at once.
 
-First come, first served. A slot is taken from the grant until the body has been used, so the memory a server
-spends on uploads is `count` bodies, however many clients there are.
+First come, first served, except that who lost a slot for being too slow comes last. A slot is taken from the
+grant until the body has been used, so the memory a server spends on uploads is `count` bodies, however many
+clients there are.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ __all__ = ["Ticket", "UploadSlots"]
 
 
 class Ticket:
-    """A place in the queue, then a slot. `granted` is called when the turn comes."""
+    """A place in the queue, then a slot. `granted` is called when the turn comes. `last`: behind others."""
 
-    def __init__(self, granted: Callable[[], None]) -> None:
+    def __init__(self, granted: Callable[[], None], *, last: bool = False) -> None:
         self.granted: Final = granted
+        self.last: Final = last
 
 
 class UploadSlots:
@@ -28,16 +30,17 @@ class UploadSlots:
             raise ValueError("at least one upload slot is needed")
         self._free = count
         self._waiting: deque[Ticket] = deque()
+        self._last: deque[Ticket] = deque()
         self._held: set[Ticket] = set()
 
     @property
     def waiting(self) -> int:
         """How many wait for a slot."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._last)
 
     def ask(self, ticket: Ticket) -> None:
         """Queue up; granted at once if a slot is free."""
-        self._waiting.append(ticket)
+        self._queue(ticket).append(ticket)
         self._fill()
 
     def give_back(self, ticket: Ticket) -> None:
@@ -46,12 +49,15 @@ class UploadSlots:
             self._held.remove(ticket)
             self._free += 1
             self._fill()
-        elif ticket in self._waiting:
-            self._waiting.remove(ticket)
+        elif ticket in self._queue(ticket):
+            self._queue(ticket).remove(ticket)
+
+    def _queue(self, ticket: Ticket) -> deque[Ticket]:
+        return self._last if ticket.last else self._waiting
 
     def _fill(self) -> None:
-        while self._free and self._waiting:
-            ticket = self._waiting.popleft()
+        while self._free and (queue := self._waiting or self._last):
+            ticket = queue.popleft()
             self._held.add(ticket)
             self._free -= 1
             ticket.granted()

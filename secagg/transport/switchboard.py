@@ -7,6 +7,9 @@ seconds to come back; then the client is gone and the exchange may end without i
 client may still return and answer. Who returns says what it still holds (`Greeting.holding`), and is sent the
 question again, the same bytes, only if it has lost it.
 
+A client cannot hold an upload slot at will. After `stall` seconds and `length / rate` more the slot is
+another's, and the client has not answered; it queues last until an upload of its comes through.
+
 All of it runs on one event loop; the threads that wait see `idle` and `Exchange.answers`.
 """
 
@@ -27,6 +30,9 @@ from secagg.transport.slots import Ticket, UploadSlots
 __all__ = ["Answer", "Exchange", "Log", "Stream", "Switchboard", "Upload"]
 
 Log = Callable[..., None]
+
+_STRAYS: Final = 100
+"""Answers to nothing that are dropped after a question; an honest client sends at most one or two."""
 
 
 class Stream(Protocol):
@@ -51,6 +57,12 @@ class Upload:
     offer: Offer
     ticket: Ticket
     arriving: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 @dataclass(eq=False)
@@ -76,8 +88,11 @@ class _Seat:
     exchange: Exchange | None = None
     training: int | None = None
     farewell: Finished | None = None
+    has_farewell: bool = False
     dismissed: SecaggError | None = None
     grace: asyncio.TimerHandle | None = None
+    strays: int = 0
+    slow: bool = False
 
     @property
     def idle(self) -> bool:
@@ -85,12 +100,19 @@ class _Seat:
 
 
 class Switchboard:
-    """All seats. Methods are called on the event loop, except `wait`."""
+    """All seats. Methods are called on the event loop, except `wait`.
 
-    def __init__(self, slots: int, grace: float, log: Log) -> None:
+    `grace`, `stall`: seconds. `rate`: the least bytes per second of an upload. `closing`: nobody new enters.
+    """
+
+    def __init__(
+        self, slots: int, grace: float, log: Log, *, stall: float = 20.0, rate: float = 500_000.0
+    ) -> None:
+        self.closing = False
         self._seats: dict[str, _Seat] = {}
         self._slots: Final = UploadSlots(slots)
         self._grace: Final = grace
+        self._stall, self._rate = stall, rate
         self._exchange: Exchange | None = None
         self._log: Final = log
         self._idle: tuple[str, ...] = ()
@@ -104,14 +126,30 @@ class Switchboard:
 
     # A client's streams
 
+    def check_not_over(self, name: str, greeting: Greeting) -> None:
+        """Raises TransportError `run-over` for a client whom this run has nothing left to say to.
+
+        That is one that has had the last frame and comes anew, or comes first when the link closes: it is
+        here for another run, which may be the next to listen on this port.
+        """
+        seat = self._seats.get(name)
+        if seat is not None and (seat.dismissed is not None or seat.farewell is not None):
+            over = seat.dismissed is None and seat.has_farewell and greeting.holding is None
+        else:
+            over = self.closing
+        if over:
+            raise TransportError(
+                "run-over", "the run is over, and the server is about to stop", "wait for the next run"
+            )
+
     def join(self, name: str, stream: Stream, greeting: Greeting) -> None:
         """A welcomed client has a stream. The newest wins."""
         seat = self._seats.setdefault(name, _Seat(name))
         if seat.dismissed is not None:
             stream.reject(seat.dismissed)
             return
+        replaced = seat.stream is not None
         if seat.stream is not None:
-            self._log("client-replaced", client=name)
             self._let_go_of_upload(seat)
             seat.stream.reject(
                 TransportError(
@@ -136,12 +174,17 @@ class Switchboard:
         if seat.farewell is not None:
             stream.enqueue(seat.farewell)
         self._publish()
+        if replaced:
+            self._log("client-replaced", client=name)
 
-    def leave(self, name: str, stream: Stream, *, may_return: bool = True) -> None:
-        """A stream has ended. Who was rejected is not waited for."""
+    def leave(
+        self, name: str, stream: Stream, *, may_return: bool = True, has_farewell: bool = False
+    ) -> None:
+        """A stream has ended. Who was rejected is not waited for. `has_farewell`: the last frame arrived."""
         seat = self._seats[name]
         if seat.stream is not stream:
             return
+        seat.has_farewell = seat.has_farewell or has_farewell
         self._let_go_of_upload(seat)
         seat.stream = None
         if seat.exchange is None:
@@ -153,7 +196,11 @@ class Switchboard:
             self._gone(seat, may_return=False)
 
     def receive(self, name: str, stream: Stream, unit: Answer | Offer) -> None:
-        """What a client sent. Raises TransportError `frame-oversized` for more than the stage allows."""
+        """What a client sent.
+
+        Raises TransportError: `frame-oversized` for more than the stage allows, `frame-unexpected` for too
+        many answers to what nobody asked.
+        """
         seat = self._seats[name]
         if seat.stream is not stream:
             return
@@ -163,13 +210,17 @@ class Switchboard:
             if isinstance(unit, Reply) and memoryview(unit.body).nbytes > seat.exchange.limit:
                 raise _oversized(memoryview(unit.body).nbytes, seat.exchange.limit)
             exchange = seat.exchange
+            upload = exchange.uploads.get(name)
+            if upload is not None and upload.timer is not None:
+                upload.stop_timer()
+                seat.slow = False
             exchange.answers.put((name, unit))
             self._settle(seat, exchange)
         else:
-            self._log("late-answer", client=name, round=unit.round, kind=type(unit).__name__.lower())
             if seat.asked is None and isinstance(unit, Ready | Refusal) and unit.round == seat.training:
                 seat.training = None
                 self._publish()
+            self._stray(seat, unit.round, type(unit).__name__.lower())
 
     # The coordinator's wishes
 
@@ -194,13 +245,14 @@ class Switchboard:
         """The answer of a client has been used; its slot is free."""
         upload = exchange.uploads.pop(name, None)
         if upload is not None:
+            upload.stop_timer()
             self._slots.give_back(upload.ticket)
 
     def end(self, exchange: Exchange) -> None:
         """Close `exchange`: what is not answered by now is late."""
         for name in tuple(exchange.open):
             seat = self._seats[name]
-            self._let_go_of_upload(seat)
+            self._let_go_of_upload(seat, too_slow=False)
             seat.asked = seat.exchange = None
             if seat.grace is not None:
                 seat.grace.cancel()
@@ -249,13 +301,23 @@ class Switchboard:
     def _put(self, seat: _Seat, stream: Stream, frame: TaskFrame | Request) -> None:
         if isinstance(frame, TaskFrame):
             seat.training = frame.round
+        seat.strays = 0
         stream.enqueue(frame)
+
+    def _stray(self, seat: _Seat, round_number: int, kind: str) -> None:
+        """An answer to nothing that is asked: late, or not honest."""
+        seat.strays += 1
+        if seat.strays > _STRAYS:
+            raise TransportError(
+                "frame-unexpected", f"more than {_STRAYS} answers came that nobody asked for"
+            )
+        self._log("late-answer", client=seat.name, round=round_number, kind=kind)
 
     def _offered(self, seat: _Seat, stream: Stream, offer: Offer) -> None:
         exchange = seat.exchange
         if exchange is None or seat.asked is None or offer.question != question_of(seat.asked):
-            self._log("late-answer", client=seat.name, round=offer.question.round, kind="offer")
             stream.decline(offer)
+            self._stray(seat, offer.question.round, "offer")
             return
         limit = exchange.limit
         if offer.length > limit:
@@ -263,16 +325,30 @@ class Switchboard:
 
         def granted() -> None:
             upload.arriving = True
+            allowed = self._stall + offer.length / self._rate
+            upload.timer = asyncio.get_running_loop().call_later(allowed, self._too_slow, seat, upload)
             stream.make_room(offer, limit)
 
-        upload = exchange.uploads[seat.name] = Upload(seat.name, offer, Ticket(granted))
+        upload = Upload(seat.name, offer, Ticket(granted, last=seat.slow))
+        exchange.uploads[seat.name] = upload
         self._slots.ask(upload.ticket)
 
-    def _let_go_of_upload(self, seat: _Seat) -> None:
-        """The upload that is waiting or on its way will not be used."""
+    def _too_slow(self, seat: _Seat, upload: Upload) -> None:
+        """A granted upload has not come in time: the client has not answered, and others are waiting."""
+        exchange = seat.exchange
+        if exchange is None or exchange.uploads.get(seat.name) is not upload:
+            return
+        self._let_go_of_upload(seat)
+        self._settle(seat, exchange)
+        self._log("upload-too-slow", client=seat.name)
+
+    def _let_go_of_upload(self, seat: _Seat, *, too_slow: bool = True) -> None:
+        """The upload that is waiting or on its way will not be used; `too_slow`: by its client's doing."""
         if seat.exchange is None or seat.name not in seat.exchange.uploads:
             return
         upload = seat.exchange.uploads.pop(seat.name)
+        upload.stop_timer()
+        seat.slow = seat.slow or (too_slow and upload.arriving)
         if seat.stream is not None:
             if upload.arriving:
                 seat.stream.abandon()
@@ -293,14 +369,15 @@ class Switchboard:
 
     def _gone(self, seat: _Seat, *, may_return: bool = True) -> None:
         seat.grace = None
-        if seat.exchange is not None:
-            self._log("client-gone", client=seat.name)
-            exchange, seat.exchange = seat.exchange, None
+        exchange, seat.exchange = seat.exchange, None
+        if exchange is not None:
             if seat.asked is not None and may_return:
                 exchange.gone[seat.name] = seat.asked
             seat.asked = None
             self._drop(exchange, seat.name)
         self._publish()
+        if exchange is not None:
+            self._log("client-gone", client=seat.name)
 
     def _drop(self, exchange: Exchange, name: str) -> None:
         exchange.open.discard(name)

@@ -260,7 +260,7 @@ def test_a_metric_that_the_plan_does_not_declare_changes_nothing() -> None:
 
 
 def test_one_clients_metric_and_examples_cannot_be_told_from_the_sum_of_many() -> None:
-    """Two cohorts that differ in who measured what, with the same sums: the opened vector is the same."""
+    """Three cohorts that differ in who measured what, with the same sums: the opened vector is the same."""
     model = {"w": np.zeros(1)}
     coder = codec(model, by_examples=True, max_examples=128, ranges=(("auc", 0.0, 1.0),), precision=2.0**-20)
     cohorts = [

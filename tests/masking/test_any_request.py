@@ -104,7 +104,7 @@ def test_bytes_that_are_no_answer_are_refused_by_a_code(stage: str, body: bytes)
         with pytest.raises(ClientFault) as caught:
             server.receive(NAMES[0], prefix + body)
         assert caught.value.code
-        server._faults.clear()
+        server._answers.faults.clear()
 
 
 SURVIVORS = st.frozensets(st.integers(0, N - 1), min_size=2)

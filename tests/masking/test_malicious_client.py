@@ -332,7 +332,7 @@ def test_a_masked_vector_with_values_outside_the_ring_is_refused() -> None:
         spoiled[-1] |= 1 << bit
         with pytest.raises(ClientFault, match="vector-outside-ring"):
             cohort.server.receive(LIAR, spoiled)
-        cohort.server._faults.clear()
+        cohort.server._answers.faults.clear()
     cohort.run()
     assert np.array_equal(cohort.server.sum().vector, cohort.expected(cohort.ids))
 

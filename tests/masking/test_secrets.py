@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -140,9 +141,12 @@ def test_secret_types_print_nothing() -> None:
     assert (repr(secret), str(secret), f"{secret}") == ("Secret()",) * 3
     assert repr(pair) == "KeyPair()"
     held = client_module._HeldShares(b"\x41" * 33, b"\x42" * 33)
-    assert "A" not in repr(held).replace("HeldShares", "") and "\\x" not in repr(held)
-    assert "65" not in repr(RevealReply(((0, 0, b"\x41" * 33),)))
-    assert "1" not in repr(Sum(np.ones(3), ("a",))).split(" at ")[0]
+    for shown, name in (
+        (held, "_HeldShares"),
+        (RevealReply(((0, 0, b"\x41" * 33),)), "RevealReply"),
+        (Sum(np.ones(3), ("a",)), "Sum"),
+    ):
+        assert re.fullmatch(rf"<[a-z.]+\.{name} object at 0x[0-9a-f]+>", repr(shown))
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

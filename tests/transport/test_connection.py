@@ -28,7 +28,7 @@ from secagg.transport.connection import Connection
 from secagg.transport.envelopes import CHUNK, Chunk, Grant, Question
 from secagg.transport.frames import encode
 from secagg.transport.settings import JOIN, SERVICE
-from tests.transport.world import SOON, WELCOME, Events, Wire, asking, enrol, in_background, serve
+from tests.transport.world import SOON, WELCOME, Events, Wire, asking, enrol, in_background, serve, soon
 
 ALICE = enrol("alice")
 TASK = TaskFrame(1, 3, b"weights")
@@ -114,14 +114,14 @@ def test_a_declined_answer_does_not_stand_in_the_way_of_the_next(link, alice):
 
 
 @pytest.mark.parametrize(
-    "frame", [RoundClosed(1, False), RoundClosed(2, True), TaskFrame(2, 3, b""), Finished(3, b"")]
+    "frame", [RoundClosed(1, False), Request(2, 0, "mask", b""), TaskFrame(2, 3, b""), Finished(3, b"")]
 )
 def test_a_waiting_frame_that_ends_the_round_supersedes_it(link, alice, frame):
     assert not alice.superseded(1)
     link.wait(1, SOON)
     link.send({"alice": frame})
     link.send({"alice": RoundClosed(0, False)})
-    assert_soon(lambda: alice.superseded(1))
+    soon(lambda: alice.superseded(1))
     assert alice.next(SOON) == frame
     assert not isinstance(frame, RoundClosed) or not alice.superseded(1)
 
@@ -130,25 +130,15 @@ def test_frames_of_an_earlier_round_supersede_nothing(link, alice):
     link.wait(1, SOON)
     link.send({"alice": RoundClosed(1, False)})
     link.send({"alice": TaskFrame(2, 3, b"")})
-    assert_soon(lambda: alice.superseded(1))
+    soon(lambda: alice.superseded(1))
     assert not alice.superseded(2)
-
-
-def assert_soon(condition) -> None:
-    """A frame travels while the caller does not wait for it: there is no event but to look again."""
-    waiting = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waiting.wait(0.005)
-    raise AssertionError("it did not come")
 
 
 def test_a_dismissed_client_gets_the_reason_and_does_not_return(link, alice, events):
     link.wait(1, SOON)
     link.dismiss("alice", TransportError("share-forged", "a share did not match"))
     assert alice.next(SOON) == Rejected("share-forged", "a share did not match")
-    assert_soon(lambda: alice.superseded(99))
+    soon(lambda: alice.superseded(99))
     assert code_of(lambda: alice.next(SOON)) == "connection-ended"
     events.wait("client-left", client="alice")
     assert link.wait(1, 0.1) == ()
@@ -195,7 +185,7 @@ def test_a_client_that_returns_while_it_trains_is_not_handed_another_task(link, 
     assert alice.next(SOON) == TASK
     wire.cut()
     events.wait("client-left", client="alice")
-    assert_soon(lambda: [name for name, _ in events.seen].count("client-joined") == 2)
+    soon(lambda: [name for name, _ in events.seen].count("client-joined") == 2)
     assert link.wait(1, 0.05) == ()
     alice.send(Ready(1))
     assert link.wait(1, SOON) == ("alice",)
@@ -243,6 +233,45 @@ def test_another_run_is_welcomed_anew(events):
         first.close(0.5)
         with serve(events, welcome=another) as second:
             wire.target = second.address
+            assert alice.next(SOON) == another
+
+
+def test_a_client_that_is_through_with_one_run_waits_for_the_next_on_the_same_port(events):
+    first, log = serve(events), Events()
+    another = Welcome(WIRE_VERSION, b"another run", "{}")
+    with Wire(first.address) as wire:
+        with dial(wire.address) as alice:
+            first.wait(1, SOON)
+            first.finish(Finished(3, b"model"))
+            assert (alice.next(SOON), alice.next(SOON)) == (WELCOME, Finished(3, b"model"))
+        events.wait("client-left")
+        with dial(wire.address, log=log) as alice:
+            log.wait("connection-lost", code="run-over")
+            first.close()
+            with serve(events, welcome=another) as second:
+                wire.target = second.address
+                assert alice.next(SOON) == another
+
+
+def test_a_client_that_is_told_to_wait_gives_up_when_it_was_told_to(events):
+    with serve(events) as link:
+        link._switchboard.closing = True
+        with dial(link.address, give_up_after=0.1) as alice:
+            assert code_of(lambda: alice.next(SOON)) == "run-over"
+
+
+def test_a_task_that_another_run_overtakes_is_not_owed_to_it(events):
+    first = serve(events)
+    another = Welcome(WIRE_VERSION, b"another run", "{}")
+    with Wire(first.address) as wire, dial(wire.address) as alice:
+        assert alice.next(SOON) == WELCOME
+        first.wait(1, SOON)
+        list(first.exchange({"alice": TASK}, seconds=0.05, limit=1))
+        soon(lambda: alice.superseded(0))  # it has come, and nobody has taken it
+        first.close(0.5)
+        with serve(events, welcome=another) as second:
+            wire.target = second.address
+            assert second.wait(1, SOON) == ("alice",)
             assert alice.next(SOON) == another
 
 

@@ -49,7 +49,6 @@ bodies = st.binary(max_size=200)
 questions = st.builds(Question, numbers, numbers, tokens | st.just(""))
 asked = st.builds(Question, numbers, numbers, tokens)
 lengths = st.integers(INLINE + 1, 2**62)
-seconds = st.floats(0, 1e9)
 holding = st.none() | questions
 
 from_client = st.one_of(
@@ -63,12 +62,12 @@ from_client = st.one_of(
 from_server = st.one_of(
     st.builds(Welcome, st.just(WIRE_VERSION), st.binary(max_size=64), texts),
     st.builds(Rejected, tokens, texts, texts),
-    st.builds(TaskFrame, numbers, numbers, seconds, bodies),
+    st.builds(TaskFrame, numbers, numbers, bodies),
     st.builds(Request, numbers, numbers, tokens, bodies),
     st.builds(RoundClosed, numbers, st.booleans()),
     st.builds(Finished, numbers, bodies),
     st.builds(Grant, questions, st.booleans()),
-    st.builds(Announced, st.builds(TaskFrame, numbers, numbers, seconds, st.just(b"")), lengths),
+    st.builds(Announced, st.builds(TaskFrame, numbers, numbers, st.just(b"")), lengths),
     st.builds(Announced, st.builds(Request, numbers, numbers, tokens, st.just(b"")), lengths),
     st.builds(Announced, st.builds(Finished, numbers, st.just(b"")), lengths),
     st.builds(Chunk, st.integers(0, 2**62), st.binary(min_size=1, max_size=200)),
@@ -180,9 +179,6 @@ def test_a_value_that_no_client_may_send_is_refused(message):
 @pytest.mark.parametrize(
     "message",
     [
-        pb.Frame(task=pb.Task(seconds=float("nan"), weights=pb.Body())),
-        pb.Frame(task=pb.Task(seconds=float("inf"), weights=pb.Body())),
-        pb.Frame(task=pb.Task(seconds=-1, weights=pb.Body())),
         pb.Frame(task=pb.Task(weights=pb.Body(length=3, data=b"ab"))),
         pb.Frame(task=pb.Task(weights=pb.Body(length=3))),
         pb.Frame(finished=pb.Finished(weights=pb.Body(length=INLINE + 1, data=b"x" * (INLINE + 1)))),
@@ -214,7 +210,7 @@ def test_a_plan_that_no_message_holds_is_refused_where_it_is_sent():
         Ready(2**32),
         Refusal(1, 0, "", "Not a code"),
         Reply(1, 0, "", b""),
-        TaskFrame(1, 1, b""),
+        TaskFrame(-1, 1, b""),
     ],
 )
 def test_a_value_nobody_would_accept_is_refused_where_it_is_sent(unit):

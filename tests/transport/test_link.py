@@ -7,7 +7,7 @@ import time
 import grpc
 import pytest
 
-from secagg.errors import FloorError, TransportError
+from secagg.errors import FloorError, RunError, TransportError
 from secagg.frames import (
     WIRE_VERSION,
     Finished,
@@ -33,6 +33,7 @@ from tests.transport.world import (
     in_background,
     read_all,
     serve,
+    soon,
 )
 
 ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
@@ -319,7 +320,120 @@ def test_closing_waits_until_the_final_model_has_left(events):
         assert closing() == "closed"
 
 
+def test_the_last_frame_goes_to_who_is_there_and_to_who_comes_back(link, alice, events):
+    with RawClient(link.address, BOB) as bob:
+        bob.read()
+        link.wait(2, SOON)
+        bob.close()
+    events.wait("client-left", client="bob")
+    final = Finished(3, b"model")
+    link.finish(final)
+    assert alice.read() == final
+    with RawClient(link.address, BOB) as bob:
+        assert (bob.read(), bob.read()) == (WELCOME, final)
+
+
+def test_the_last_frame_of_nobody_s_reading_is_refused_to_the_caller(link):
+    with pytest.raises(TransportError) as raised:
+        link.finish(Finished(-1, b""))
+    assert raised.value.code == "frame-malformed"
+
+
+def test_a_run_that_fails_tells_everyone_why_and_ends_what_is_asked(link, alice, events):
+    with RawClient(link.address, BOB) as bob:
+        bob.read()
+        link.wait(2, SOON)
+        answers = asking(link, {"alice": TASK})
+        assert alice.read() == TASK
+        link.fail(TransportError("run-without-sum", "there is no model to send"))
+        for client in (alice, bob):
+            assert client.read() == Rejected("run-without-sum", "there is no model to send")
+            assert client.read() is None
+        assert answers() == {}
+        assert link.wait(1, 0) == ()
+
+
+def test_who_has_had_the_last_frame_and_comes_anew_is_told_that_the_run_is_over(link, alice, events):
+    link.wait(1, SOON)
+    final = Finished(3, b"model" * CHUNK)
+    link.finish(final)
+    assert alice.read() == final
+    alice.hang_up()
+    events.wait("client-left")
+    with RawClient(link.address, ALICE) as anew:
+        assert anew.read().code == "run-over"
+    # One that still holds a question is the same process: it may have lost the last frame on the way.
+    with RawClient(link.address, ALICE, Greeting(Hello(WIRE_VERSION, "raw"), Question(3))) as back:
+        assert (back.read(), back.read()) == (WELCOME, final)
+
+
+def test_nobody_new_is_welcomed_to_a_run_that_says_goodbye(link, alice):
+    link.wait(1, SOON)
+    link.finish(Finished(3, b"model"))
+    closing = in_background(lambda: (link.close(), "closed")[1])
+    soon(lambda: link._switchboard.closing)
+    with RawClient(link.address, BOB) as bob:
+        assert bob.read().code == "run-over"
+    assert alice.read() == Finished(3, b"model")
+    alice.hang_up()
+    assert closing() == "closed"
+
+
+def test_a_log_that_fails_leaves_nobody_in_a_seat():
+    events = Events()
+
+    def log(event, **fields):
+        events(event, **fields)
+        if event in ("client-left", "client-rejected"):
+            raise RunError("run-unwritable", "the disk is full")
+
+    with serve(log, grace=0.05) as link, RawClient(link.address, ALICE) as alice:
+        assert alice.read() == WELCOME
+        link.wait(1, SOON)
+        answers = asking(link, {"alice": MASK})
+        assert alice.read() == MASK
+        alice.send(Chunk(0, b"x"))
+        assert alice.read().code == "frame-unexpected"
+        assert answers() == {}
+        events.wait("client-left")
+        assert link.wait(1, 0) == ()
+
+
 # What no client may send
+
+
+@pytest.mark.parametrize("stray", [Ready(9), Reply(9, 0, "mask", b""), Refusal(9, 0, "mask", "no")])
+def test_who_sends_one_stray_answer_after_another_is_rejected(link, alice, events, stray):
+    link.wait(1, SOON)
+    for _ in range(101):
+        alice.send(stray)
+    assert alice.read().code == "frame-unexpected"
+    events.wait("client-rejected", code="frame-unexpected")
+    assert len([name for name, _ in events.seen if name == "late-answer"]) == 100
+
+
+def test_who_offers_again_and_again_what_nobody_asked_is_rejected(link, alice, events):
+    link.wait(1, SOON)
+    question = Question(1, 0, "mask")
+    for _ in range(100):
+        alice.send(Offer(question, LARGE))
+        assert alice.read() == Grant(question, False)
+    alice.send(Offer(question, LARGE))
+    while isinstance(frame := alice.read(), Grant):
+        pass
+    assert frame.code == "frame-unexpected"
+
+
+def test_a_client_that_is_late_in_many_rounds_is_not_taken_for_one_that_floods(link, alice, events):
+    link.wait(1, SOON)
+    for number in range(1, 4):
+        task = TaskFrame(number, 9, b"")
+        answers = asking(link, {"alice": task})
+        assert alice.read() == task
+        for _ in range(60):
+            alice.send(Ready(0))
+        alice.send(Ready(number))
+        assert answers() == {"alice": Ready(number)}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,21 @@ TestSlots = Slots.TestCase
 TestSlots.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
+def test_who_was_too_slow_is_served_when_nobody_else_waits():
+    slots, granted = UploadSlots(1), []
+    tickets = {
+        name: Ticket(lambda name=name: granted.append(name), last=name.startswith("slow"))
+        for name in ("first", "slow", "slow too", "second", "third")
+    }
+    for ticket in tickets.values():
+        slots.ask(ticket)
+    assert slots.waiting == 4
+    slots.give_back(tickets["slow too"])
+    for name in ("first", "second", "third"):
+        slots.give_back(tickets[name])
+    assert granted == ["first", "second", "third", "slow"]
+
+
 def test_no_slots_at_all_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         UploadSlots(0)

@@ -198,30 +198,6 @@ def test_a_client_of_an_older_tls_is_named():
         events.wait("connection-refused", code="tls-version")
 
 
-def test_who_knocks_and_says_nothing_is_let_go():
-    events = Events()
-    with serve(events) as link:
-        link._doorman.handshake_seconds = 0.05
-        host, port = link.address.split(":")
-        with socket.create_connection((host, int(port)), SOON) as silent:
-            assert silent.recv(1) == b""
-        events.wait("connection-refused", code="tls-broken-off")
-
-
-def test_who_passes_the_door_and_says_no_hello_is_let_go_by_its_own_leave():
-    events = Events()
-    with serve(events) as link:
-        host, port = link.address.split(":")
-        with (
-            socket.create_connection((host, int(port)), SOON) as plain,
-            client_context(enrol("alice")).wrap_socket(plain, server_hostname="localhost") as secure,
-        ):
-            secure.sendall(b"this is not HTTP/2 at all, and it does not become it")
-            while secure.recv(1 << 16):
-                pass  # until the server hangs up
-        assert link.wait(1, 0) == ()
-
-
 def test_a_good_connection_needs_no_diagnosis():
     with serve() as link:
         assert diagnose(Target.parse(link.address), enrol("alice")) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from secagg.frames import Ready, Reply, Request, RoundClosed, TaskFrame
@@ -18,6 +20,7 @@ from tests.transport.world import (
     in_background,
     read_all,
     serve,
+    soon,
 )
 
 ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
@@ -108,7 +111,10 @@ def test_a_client_that_dies_with_a_slot_gives_it_back(events):
 
 
 def test_an_upload_that_stalls_loses_its_slot_and_its_stream(events):
-    with serve(events, grace=0.05, stall=0.1) as link, RawClient(link.address, ALICE) as alice:
+    with (
+        serve(events, grace=0.05, stall=0.1, min_rate=2e7) as link,
+        RawClient(link.address, ALICE) as alice,
+    ):
         alice.read()
         link.wait(1, SOON)
         answers = asking(link, {"alice": MASK})
@@ -117,6 +123,71 @@ def test_an_upload_that_stalls_loses_its_slot_and_its_stream(events):
         assert alice.read() == Grant(Question(1, 0, "mask"), True)
         assert answers() == {}
         events.wait("client-gone", client="alice")
+
+
+def test_an_upload_that_trickles_loses_its_slot_and_not_its_stream(events):
+    with (
+        serve(events, slots=1, stall=0.5, min_rate=1e9) as link,
+        RawClient(link.address, ALICE) as alice,
+        RawClient(link.address, BOB) as bob,
+        RawClient(link.address, CAROL) as carol,
+    ):
+        assert alice.read() == bob.read() == carol.read() == WELCOME
+        link.wait(3, SOON)
+        question = Question(1, 0, "mask")
+        answers = asking(link, {"alice": MASK, "bob": MASK})
+        assert alice.read() == bob.read() == MASK
+        alice.send(Offer(question, LARGE))
+        assert alice.read() == Grant(question, True)
+        bob.send(Offer(question, LARGE))
+        messages = list(body_messages(bytes(LARGE)))
+        alice.send_bytes(messages[0])
+        threading.Event().wait(0.3)
+        alice.send_bytes(messages[1])
+        events.wait("upload-too-slow", client="alice")
+        assert bob.read() == Grant(question, True)
+        for message in messages[2:]:
+            alice.send_bytes(message)
+        for message in messages:
+            bob.send_bytes(message)
+        assert list(answers()) == ["bob"]
+
+        # In the next stage it asks first and is served last; and once it was in time, all is forgotten.
+        question, again = Question(1, 0, "more"), Request(1, 0, "more", b"")
+        answers = asking(link, dict.fromkeys(("alice", "bob", "carol"), again))
+        assert alice.read() == bob.read() == carol.read() == again
+        carol.send(Offer(question, LARGE))
+        assert carol.read() == Grant(question, True)
+        alice.send(Offer(question, LARGE))
+        soon(lambda: link._switchboard._slots.waiting == 1)
+        bob.send(Offer(question, LARGE))
+        soon(lambda: link._switchboard._slots.waiting == 2)
+        for message in messages:
+            carol.send_bytes(message)
+        for client in (bob, alice):
+            assert client.read() == Grant(question, True)
+            for message in messages:
+                client.send_bytes(message)
+        assert list(answers()) == ["carol", "bob", "alice"]
+        assert not link._switchboard._seats["alice"].slow
+
+
+def test_uploads_that_share_a_line_have_the_time_that_takes(events):
+    """Two at once over a line of `min_rate` take twice as long as one."""
+    with (
+        serve(events, slots=2, stall=0.4, min_rate=LARGE / 0.8) as link,
+        RawClient(link.address, ALICE) as alice,
+    ):
+        alice.read()
+        link.wait(1, SOON)
+        answers = asking(link, {"alice": MASK})
+        assert alice.read() == MASK
+        alice.send(Offer(Question(1, 0, "mask"), LARGE))
+        assert alice.read() == Grant(Question(1, 0, "mask"), True)
+        for message in body_messages(bytes(LARGE)):
+            threading.Event().wait(0.35)  # 1.4 s in all, of the 1.6 s and 0.4 s that it may take
+            alice.send_bytes(message)
+        assert list(answers()) == ["alice"]
 
 
 def test_an_offer_after_the_deadline_is_declined(link, alice):

@@ -107,6 +107,12 @@ class RawClient:
                     return unit
         return None
 
+    def hang_up(self) -> None:
+        """Close this side, and read until the server has closed its own."""
+        self._outgoing.put(None)
+        while self.read() is not None:
+            pass
+
     def close(self) -> None:
         self._outgoing.put(None)
         self._call.cancel()
@@ -204,6 +210,16 @@ def read_all(frames: Iterator[tuple[str, object]]) -> dict[str, object]:
 
 def ask(link, frames, *, seconds=SOON, limit=10 * CHUNK):
     return link.exchange(frames, seconds=seconds, limit=limit)
+
+
+def soon(condition) -> None:
+    """Wait for what happens in another thread and tells nobody: there is no way but to look again."""
+    waiting = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        waiting.wait(0.005)
+    raise AssertionError("it did not come")
 
 
 def in_background(function, *arguments):
