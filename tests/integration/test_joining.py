@@ -25,7 +25,7 @@ def test_a_straggler_costs_nothing_and_who_comes_late_enters_the_next_round(aren
     late = arena.client(4)
     late.hear("started")
     straggler.signal(signal.SIGCONT)
-    server.wait_for_log("late-answer", client="hospital-5", kind="ready")
+    server.wait_for_log("late-answer", client="hospital-5", kind="refusal")
     server.wait_for_log("client-joined", client="hospital-4", count=2)
     server.go_on()
 
