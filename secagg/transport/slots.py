@@ -7,11 +7,15 @@ clients there are.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Ticket", "UploadSlots"]
+from secagg.transport.envelopes import Offer
+
+__all__ = ["Ticket", "Upload", "UploadSlots"]
 
 
 class Ticket:
@@ -20,6 +24,22 @@ class Ticket:
     def __init__(self, granted: Callable[[], None], *, last: bool = False) -> None:
         self.granted: Final = granted
         self.last: Final = last
+
+
+@dataclass(eq=False)
+class Upload:
+    """A large reply, from its offer until it has been used."""
+
+    client: str
+    offer: Offer
+    ticket: Ticket
+    arriving: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class UploadSlots:

@@ -25,9 +25,9 @@ from typing import Final, Protocol
 from secagg.errors import SecaggError, TransportError
 from secagg.frames import Answer, Finished, Frame, Ready, Refusal, Reply, Request, TaskFrame
 from secagg.transport.envelopes import Grant, Greeting, Offer, question_of
-from secagg.transport.slots import Ticket, UploadSlots
+from secagg.transport.slots import Ticket, Upload, UploadSlots
 
-__all__ = ["Answer", "Exchange", "Log", "Stream", "Switchboard", "Upload"]
+__all__ = ["Answer", "Exchange", "Log", "Stream", "Switchboard"]
 
 Log = Callable[..., None]
 
@@ -47,22 +47,6 @@ class Stream(Protocol):
     def abandon(self) -> None: ...
 
     def reject(self, error: SecaggError) -> None: ...
-
-
-@dataclass(eq=False)
-class Upload:
-    """A large reply, from its offer until it has been used."""
-
-    client: str
-    offer: Offer
-    ticket: Ticket
-    arriving: bool = False
-    timer: asyncio.TimerHandle | None = None
-
-    def stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 @dataclass(eq=False)
