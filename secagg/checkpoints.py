@@ -52,9 +52,9 @@ def save_arrays(path: Path, arrays: Arrays, record: Mapping[str, object]) -> Non
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The named arrays in `path`, writable, read without mapping the file. RunError `run-damaged`."""
+    """The named arrays in `path`, sorted, writable, read without mapping the file. RunError `run-damaged`."""
     try:
-        return dict(load_file(path, backend="pread"))
+        return dict(sorted(load_file(path, backend="pread").items()))
     except (OSError, SafetensorError, KeyError) as error:
         raise _damaged(path, error) from None
 

@@ -224,7 +224,7 @@ class Participant:
             task = replace(task, superseded=partial(self._superseded, frame.round))
         update = self._train(task)
         if task.cancelled():
-            _log.info("round %d was over before its training was", frame.round)
+            _log.warning("round %d was over before its training was; nothing of it is used", frame.round)
             return None
         if not isinstance(update, Update):
             raise UpdateError(

@@ -25,7 +25,9 @@ class Task:
 
     round, rounds: the first round is 1. weights: the global model, this client's own copy. config: the
     plan's [training] table. deadline: when the server stops waiting, in `time.monotonic()` seconds.
-    `cancelled()` says whether the result is no longer wanted; a long training loop may ask and return early.
+    `cancelled()` says whether the result is no longer wanted: a long training loop may ask, and whatever it
+    then returns is thrown away. To use the time there is, stop some seconds before `deadline`. Models of
+    earlier rounds may not have been everybody's (`docs/threat-model.md`): keep no state between rounds.
     """
 
     round: int

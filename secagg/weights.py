@@ -177,12 +177,15 @@ def digest(weights: Mapping[str, Array]) -> bytes:
 
 
 def from_bytes(document: bytes | bytearray | memoryview) -> Weights:
-    """The arrays of a safetensors document. Raises UpdateError `weights-malformed`."""
+    """The arrays of a safetensors document, by name; the library's own order is random.
+
+    Raises UpdateError `weights-malformed`.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return load(bytes(document))
+        return dict(sorted(load(bytes(document)).items()))
     except (SafetensorError, KeyError, ValueError, OverflowError, MemoryError) as error:
         raise UpdateError("weights-malformed", "the model is not a safetensors document") from error
 

@@ -223,3 +223,9 @@ def test_a_document_damaged_in_any_byte_is_refused_as_such_or_read() -> None:
                 from_bytes(data)
             except UpdateError as error:
                 assert error.code == "weights-malformed"
+
+
+def test_the_arrays_of_a_document_always_come_in_the_same_order() -> None:
+    """The library's own order differs from one reading to the next, and a train function may count on one."""
+    document = to_bytes({name: np.full(2, index) for index, name in enumerate("edcba")})
+    assert {tuple(from_bytes(document)) for _ in range(50)} == {tuple("abcde")}

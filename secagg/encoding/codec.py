@@ -180,7 +180,8 @@ class Codec:
         *scaled, weight = centred(total[self.layout.size :], self.bits).tolist()
         most = weight * settings.scale / settings.max_weight
         self._require(0 <= weight <= settings.max_clients * settings.max_weight, "the example weights")
-        self._require(all(0 <= value <= most + settings.max_clients for value in scaled), "the metrics")
+        highest = (most + settings.max_clients) * (1 + 1e-9)
+        self._require(all(0 <= value <= highest for value in scaled), "the metrics")
         if weight == 0:
             return Decoded(None, weight, {})
         metrics = {}
