@@ -23,7 +23,12 @@ from secagg.frames import (
 from secagg.transport.envelopes import CHUNK, Chunk, Grant, Greeting, Offer, Question
 from secagg.transport.link import GrpcLink
 from tests.transport.world import (
+    ALICE,
+    BOB,
+    LARGE,
+    MASK,
     SOON,
+    TASK,
     WELCOME,
     Events,
     RawClient,
@@ -35,30 +40,6 @@ from tests.transport.world import (
     serve,
     soon,
 )
-
-ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
-TASK = TaskFrame(1, 3, b"weights")
-MASK = Request(1, 0, "mask", b"everyone")
-LARGE = 3 * CHUNK + 5
-
-
-@pytest.fixture
-def events():
-    return Events()
-
-
-@pytest.fixture
-def link(events):
-    with serve(events) as link:
-        yield link
-
-
-@pytest.fixture
-def alice(link):
-    with RawClient(link.address, ALICE) as client:
-        assert client.read() == WELCOME
-        yield client
-
 
 # Who is there
 

@@ -4,47 +4,26 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
-from secagg.frames import Ready, Reply, Request, RoundClosed, TaskFrame
+from secagg.frames import Ready, Reply, Request, RoundClosed
 from secagg.transport.chunks import body_messages
 from secagg.transport.envelopes import CHUNK, INLINE, Chunk, Grant, Offer, Question
 from tests.transport.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    LARGE,
+    MASK,
     SOON,
+    TASK,
     WELCOME,
-    Events,
     RawClient,
     ask,
     asking,
-    enrol,
     in_background,
     read_all,
     serve,
     soon,
 )
-
-ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
-TASK = TaskFrame(1, 3, b"weights")
-MASK = Request(1, 0, "mask", b"everyone")
-LARGE = 3 * CHUNK + 5
-
-
-@pytest.fixture
-def events():
-    return Events()
-
-
-@pytest.fixture
-def link(events):
-    with serve(events) as link:
-        yield link
-
-
-@pytest.fixture
-def alice(link):
-    with RawClient(link.address, ALICE) as client:
-        assert client.read() == WELCOME
-        yield client
 
 
 def upload(client, body, question):

@@ -14,7 +14,7 @@ import grpc
 from secagg.certificates import Authority
 from secagg.credentials import Credentials
 from secagg.enrolment import issue_credentials, new_authority
-from secagg.frames import WIRE_VERSION, Hello, Welcome
+from secagg.frames import WIRE_VERSION, Hello, Request, TaskFrame, Welcome
 from secagg.transport.chunks import Assembly, messages
 from secagg.transport.envelopes import CHUNK, Greeting, Unit
 from secagg.transport.link import GrpcLink
@@ -39,6 +39,12 @@ def enrol(name: str, role: str = "client", *, authority=AUTHORITY, trust=AUTHORI
         days=10 if expired else 365,
     )
     return Credentials(made.identity, Authority.from_pem(trust[1]), made.certificate, made._key)
+
+
+ALICE, BOB, CAROL = enrol("alice"), enrol("bob"), enrol("carol")
+TASK = TaskFrame(1, 3, b"weights")
+MASK = Request(1, 0, "mask", b"everyone")
+LARGE = 3 * CHUNK + 5
 
 
 class Events:
