@@ -294,12 +294,15 @@ class Coordinator:
             late = frames.keys() - answered
             self._note_late(number, attempt, stage, late)
             ready -= late
+            known = session.key_holders
             try:
                 session.advance()
             finally:
                 self._exclude(session.faults, number, attempt, stage)
                 self._suspect(session.suspects, number, attempt, stage)
                 ready -= self._excluded
+            if session.key_holders != known:
+                self._run.log("keys-held", round=number, attempt=attempt, clients=session.key_holders)
         return session.sum()
 
     def _receive(self, session: ServerSession, number: int, client: str, frame: Reply) -> None:

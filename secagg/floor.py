@@ -64,7 +64,7 @@ class Floor(Section):
     max_openings    in how many opened sums this client may be, over all runs; None: no limit
     """
 
-    protections: Annotated[Set[Literal["masks", "none"]], *Some] = frozenset({"masks"})
+    protections: Annotated[Set[Literal["masks", "bfv", "ckks", "none"]], *Some] = frozenset({"masks"})
     adversary: Annotated[Set[Literal["malicious", "semi-honest"]], *Some] = frozenset({"malicious"})
     min_survivors: Annotated[int, Field(ge=2)] = 3
     min_colluders: Annotated[int, Field(ge=0)] = 0

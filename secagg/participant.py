@@ -42,12 +42,14 @@ from secagg.frames import (
     TaskFrame,
     Welcome,
 )
+from secagg.homomorphic.engine import require_seal
 from secagg.journal import Journal
 from secagg.local_training import LocalTraining, Trained, of_the_sum
 from secagg.own_account import OwnAccount
 from secagg.plan import Plan
 from secagg.prg import Random, Ring
 from secagg.privacy.accountant import Privacy
+from secagg.promise import promise
 from secagg.protections import Assignment
 from secagg.session import ClientSession
 from secagg.training_receipts import require_engine
@@ -150,6 +152,8 @@ class Participant:
             self._floor.check_plan(plan)
         if plan.privacy.local is not None:
             require_engine()
+        if self._protected and plan.protection.homomorphic:
+            require_seal()
         if frame.run != self._run:
             self._end_session()
             self._assignment = None
@@ -165,7 +169,7 @@ class Participant:
                 "plan-changed", "the server changed the plan of a run it had begun", "ask its operator why"
             )
         self._run, self._plan = frame.run, plan
-        _log.info("joined the run '%s' (plan %s); %s", plan.run.name, plan.digest.hex()[:16], _promise(plan))
+        _log.info("joined the run '%s' (plan %s); %s", plan.run.name, plan.digest.hex()[:16], promise(plan))
 
     # -- training -------------------------------------------------------------------------------------
 
@@ -360,21 +364,6 @@ class Participant:
     def close(self) -> None:
         """Erases what a session still holds."""
         self._end_session()
-
-
-def _promise(plan: Plan) -> str:
-    """What the plan says of the sums' privacy, for this client's own log."""
-    privacy, said = plan.privacy, []
-    if privacy.unit == "client":
-        amount = (
-            f"epsilon {privacy.epsilon:g}"
-            if privacy.epsilon is not None
-            else f"noise multiplier {privacy.noise_multiplier:g}"
-        )
-        said.append(f"{privacy.placement} client-level privacy, {amount} at delta {privacy.delta:g}")
-    if (local := privacy.local) is not None:
-        said.append(f"example-level privacy, epsilon {local.epsilon:g} at delta {local.delta:g}")
-    return " and ".join(said) or "no differential privacy"
 
 
 def _check_clip_norm(clip_norm: float, plan: Plan) -> None:

@@ -39,7 +39,7 @@ def privacy_problems(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
     yield from _no_examples_as_weights(plan, parsed)
     yield from _metrics_have_their_share(plan, parsed)
     yield from _enough_honest_noise(plan, parsed)
-    yield from _a_protection_for_shares(plan, parsed)
+    yield from _a_protection_for_the_noise(plan, parsed)
     yield from _small_delta(plan, parsed)
     yield from _clipping(plan, parsed)
 
@@ -168,7 +168,7 @@ def _enough_honest_noise(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
         )
 
 
-def _a_protection_for_shares(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
+def _a_protection_for_the_noise(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
     shares = plan.privacy.placement == "distributed" or (
         plan.privacy.unit == "example" and parsed("metrics") and bool(plan.metrics)
     )
@@ -177,6 +177,20 @@ def _a_protection_for_shares(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
             "protection.kind",
             'is "none": each client adds only its share of the noise, and only their sum protects',
             'kind = "masks", or placement = "central" where the server may see everything',
+        )
+    if not parsed("protection.kind") or not plan.protection.homomorphic:
+        return
+    if plan.privacy.placement == "central":
+        yield Problem(
+            "privacy.placement",
+            f'is "central", and with "{plan.protection.kind}" decryptors would see the sum without its noise',
+            'placement = "distributed", or kind = "masks"',
+        )
+    if plan.privacy.ring_bits is not None:
+        yield Problem(
+            "privacy.ring_bits",
+            f'is given, and "{plan.protection.kind}" adds integers, and a small ring lets sums wrap',
+            'leave it out, or kind = "masks"',
         )
 
 

@@ -7,11 +7,14 @@ for every field it looks at. What it yields says where, what, and the way out.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from secagg.errors import EncodingError, PrivacyError, Problem, ProtocolError
+from secagg.homomorphic.scheme import scheme_for
 from secagg.masking.parameters import threshold
 from secagg.plan_privacy_problems import privacy_problems
 from secagg.plan_settings import (
+    NOMINAL_SIZE,
     Tables,
     cost_of_a_round,
     policy_of,
@@ -23,7 +26,10 @@ from secagg.plan_tables import Cohort, Encoding, Privacy
 from secagg.strict_toml import Parsed
 from secagg.units import written
 
-__all__ = ["cross_problems"]
+__all__ = ["MAX_RECOMPUTED", "cross_problems"]
+
+MAX_RECOMPUTED: Final = 32
+"""The largest cohort whose ciphertexts each decryptor fetches and adds."""
 
 
 def cross_problems(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
@@ -35,6 +41,8 @@ def cross_problems(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
             *_outnumbered_colluders(plan, parsed),
         ]
         yield from contradictions or _feasible_thresholds(plan, parsed)
+    if parsed("protection.kind", "protection.recompute"):
+        yield from _homomorphic_terms(plan, parsed)
     yield from _one_group_per_pattern(plan.encoding, parsed)
     yield from _steps_below_norms(plan.encoding, parsed)
     yield from _weights_for_public_weighting(plan, parsed)
@@ -100,6 +108,38 @@ def _outnumbered_colluders(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
         )
 
 
+def _homomorphic_terms(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
+    """What homomorphic summation protects from, and what a plan may therefore not promise."""
+    kind, recompute, cohort = plan.protection.kind, plan.protection.recompute, plan.cohort
+    if not plan.protection.homomorphic:
+        if recompute:
+            yield Problem(
+                "protection.recompute",
+                f'is true, and kind is "{kind}"',
+                'kind = "bfv" or "ckks", or leave it out',
+            )
+        return
+    if parsed("cohort.adversary") and cohort.adversary == "malicious" and not recompute:
+        yield Problem(
+            "cohort.adversary",
+            f'is "malicious", and with "{kind}" nobody notices what the server added',
+            'adversary = "semi-honest", or recompute = true in [protection]',
+        )
+    if parsed("cohort.colluders") and cohort.colluders > 0:
+        yield Problem(
+            "cohort.colluders",
+            f'is {cohort.colluders!r}, and with "{kind}" the server and any one decryptor, drawn from the '
+            "clients, open every update",
+            "colluders = 0.0, if that is what you assume; masks tolerate colluders",
+        )
+    if recompute and parsed("cohort.max_clients") and cohort.max_clients > MAX_RECOMPUTED:
+        yield Problem(
+            "cohort.max_clients",
+            f"is {cohort.max_clients}, and with recompute each decryptor fetches every client's ciphertexts",
+            f"at most {MAX_RECOMPUTED}, or no recompute",
+        )
+
+
 def _one_group_per_pattern(encoding: Encoding, parsed: Parsed) -> Iterator[Problem]:
     patterns = [group.match for group in encoding.group] if parsed("encoding.group") else []
     for at, pattern in enumerate(patterns):
@@ -146,7 +186,10 @@ def _feasible_thresholds(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
 
 
 def _sums_that_fit(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
-    """No sum of a full cohort may wrap in the widest ring there is; under noise, hardly ever."""
+    """No sum of a full cohort may wrap in the widest ring there is; under noise, hardly ever.
+
+    Nor may one be more than ciphertexts can add exactly.
+    """
     if not parsed("encoding.precision", "encoding.clip_norm", "encoding.group", "cohort.max_clients"):
         return
     if not parsed("aggregation.weighting", "aggregation.max_examples", "aggregation.weights"):
@@ -155,7 +198,9 @@ def _sums_that_fit(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
     if not parsed(*private, *(f"cohort.{name}" for name in Cohort.model_fields), "metrics", "run.rounds"):
         return
     try:
-        settings_of(plan).bits  # noqa: B018 - computing it is the check
+        bits = settings_of(plan).bits
+        if parsed("protection.kind") and plan.protection.kind in ("bfv", "ckks"):
+            scheme_for(plan.protection.kind, plan.cohort.max_clients, bits, NOMINAL_SIZE)
         training_target(plan)
     except EncodingError as error:
         yield Problem(

@@ -227,9 +227,19 @@ class MetricRange(Section):
 
 
 class Protection(Section):
-    """[protection]: what hides an update. "none" hides nothing, and a floor refuses it by default."""
+    """[protection]: what hides an update. "none" hides nothing, and a floor refuses it by default.
 
-    kind: Literal["masks", "none"] = "masks"
+    "bfv", "ckks": homomorphic summation; clients may leave after one upload, and who holds the key can,
+    together with the server, open every update. recompute: those who do add the ciphertexts themselves.
+    """
+
+    kind: Literal["masks", "bfv", "ckks", "none"] = "masks"
+    recompute: Annotated[bool, AfterValidator(lambda asked: asked or None)] | None = None
+
+    @property
+    def homomorphic(self) -> bool:
+        """Whether ciphertexts are summed."""
+        return self.kind in ("bfv", "ckks")
 
 
 Epsilon = Annotated[float, Field(gt=0)]

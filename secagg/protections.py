@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from secagg import canonical
 from secagg.credentials import Authority, Credentials
 from secagg.encoding.codec import Codec, Settings
 from secagg.errors import CredentialsError
+from secagg.homomorphic.client import HomomorphicClient
+from secagg.homomorphic.cohort import Terms
+from secagg.homomorphic.scheme import scheme_for
+from secagg.homomorphic.server import HomomorphicServer
 from secagg.masking.client import MaskingClient
-from secagg.masking.roster import Admits
 from secagg.masking.server import MaskingServer
+from secagg.membership import Admits
 from secagg.plan import Plan, policy_of, settings_of
 from secagg.plan_settings import least_cohort, uses_of
 from secagg.prg import Random, Ring
@@ -25,6 +29,8 @@ from secagg.unprotected import UnprotectedClient, UnprotectedServer
 from secagg.weights import Array, Layout, Part, digest
 
 __all__ = ["Assignment", "codec_of", "least_cohort"]
+
+_Credential = TypeVar("_Credential", Authority, Credentials)
 
 
 def codec_of(
@@ -120,26 +126,48 @@ class Assignment:
     def context(self, attempt: int) -> bytes:
         """32 bytes that every key of this attempt is derived under."""
         policy = policy_of(self.plan).encode(self.codec.bits, self.codec.length)
-        return canonical.digest("context", self.run, self.round, attempt, policy, self.digest)
+        terms = self.terms
+        scheme = () if terms is None else (terms.scheme.encode(), int(terms.recompute))
+        return canonical.digest("context", self.run, self.round, attempt, policy, self.digest, *scheme)
 
     @property
     def masked(self) -> bool:
         return self.protected and self.plan.protection.kind == "masks"
 
+    @property
+    def terms(self) -> Terms | None:
+        """Of homomorphic summation; None where that is not what protects.
+
+        Raises EncodingError `scheme-infeasible`.
+        """
+        kind = self.plan.protection.kind
+        if not self.protected or kind not in ("bfv", "ckks"):
+            return None
+        cohort, codec = self.plan.cohort, self.codec
+        scheme = scheme_for(kind, cohort.max_clients, codec.bits, codec.length)
+        return Terms(scheme, cohort.min_survivors, bool(self.plan.protection.recompute))
+
     def server_session(
         self, attempt: int, clients: Sequence[str], authority: Authority | None, admits: Admits, now: datetime
     ) -> ServerSession:
-        """Raises CredentialsError `credentials-missing` when masks are asked for without an authority."""
+        """Raises CredentialsError `credentials-missing` when protection is asked for without an authority."""
+        if (terms := self.terms) is not None:
+            return HomomorphicServer(
+                context=self.context(attempt),
+                terms=terms,
+                clients=clients,
+                authority=_required(authority),
+                admits=admits,
+                now=now,
+            )
         if self.masked:
-            if authority is None:
-                raise CredentialsError("credentials-missing", "masked aggregation needs an authority")
             return MaskingServer(
                 context=self.context(attempt),
                 policy=policy_of(self.plan),
                 bits=self.codec.bits,
                 length=self.codec.length,
                 clients=clients,
-                authority=authority,
+                authority=_required(authority),
                 admits=admits,
                 now=now,
             )
@@ -160,18 +188,34 @@ class Assignment:
         now: datetime,
         random: Random = os.urandom,
     ) -> ClientSession:
-        """Raises CredentialsError `credentials-missing` when masks are asked for without any."""
+        """Raises CredentialsError `credentials-missing` when protection is asked for without any."""
+        if (terms := self.terms) is not None:
+            return HomomorphicClient(
+                context=self.context(attempt),
+                terms=terms,
+                vector=vector,
+                credentials=_required(credentials),
+                admits=admits,
+                now=now,
+                random=random,
+            )
         if self.masked:
-            if credentials is None:
-                raise CredentialsError("credentials-missing", "masked aggregation needs credentials")
             return MaskingClient(
                 context=self.context(attempt),
                 policy=policy_of(self.plan),
                 bits=self.codec.bits,
                 vector=vector,
-                credentials=credentials,
+                credentials=_required(credentials),
                 admits=admits,
                 now=now,
                 random=random,
             )
         return UnprotectedClient(context=self.context(attempt), bits=self.codec.bits, vector=vector)
+
+
+def _required(credential: _Credential | None) -> _Credential:
+    if credential is None:
+        raise CredentialsError(
+            "credentials-missing", "protected aggregation needs credentials and an authority"
+        )
+    return credential

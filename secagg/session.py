@@ -44,6 +44,10 @@ class ServerSession(Protocol):
         """Whose vectors are in the sum that this stage can open; empty before that is known."""
 
     @property
+    def key_holders(self) -> tuple[str, ...]:
+        """Clients that hold a key to every vector of this attempt; empty where nobody does, or not yet."""
+
+    @property
     def retryable(self) -> bool:
         """Whether a failure here may be followed by another attempt over the same vectors."""
 

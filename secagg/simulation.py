@@ -84,7 +84,7 @@ def simulate(
     """
     check_model(initial_weights, plan.training.local)
     named = named_clients(clients)
-    masked = masks and plan.protection.kind == "masks"
+    masked = masks and plan.protection.kind != "none"
     with ExitStack() as resources:
         root = runs or resources.enter_context(tempfile.TemporaryDirectory(prefix="secagg-"))
         run = resources.enter_context(Run.create(root, plan, initial_weights))

@@ -95,6 +95,10 @@ class UnprotectedServer:
         return tuple(self.requests()) or tuple(sorted(self._answers))
 
     @property
+    def key_holders(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def retryable(self) -> bool:
         """Never: the vectors have been seen."""
         return False

@@ -181,7 +181,7 @@ def _labels_in(node: ast.AST) -> Iterator[str]:
             args=[ast.Constant(value=str(label)), *_],
         ):
             yield label
-        case ast.Call(func=ast.Name(id="_derive"), args=[_, ast.Constant(value=str(label)), *_]):
+        case ast.Call(func=ast.Name(id="derive"), args=[_, ast.Constant(value=str(label)), *_]):
             yield label
         case ast.Call(
             func=ast.Attribute(attr="encode"),

@@ -15,12 +15,13 @@ from secagg.encoding.codec import Codec, Settings
 from secagg.encoding.packing import pack, unpack
 from secagg.encoding.ring import centred, word
 from secagg.errors import EncodingError, ProtocolError
+from secagg.keys import Agreement, KeyPair, Secret, channel_key, is_low_order
 from secagg.masking import graph, keys, messages
-from secagg.masking.keys import Agreement, KeyPair, Secret
 from secagg.masking.messages import Advertisement, Entry
 from secagg.masking.parameters import Policy, threshold
-from secagg.masking.roster import Roster, signed, verify_entry
+from secagg.masking.roster import Roster, verify_entry
 from secagg.masking.shamir import join, split
+from secagg.membership import signed
 from secagg.plan import Plan
 from secagg.prg import Streams, expand
 from secagg.protections import Assignment
@@ -139,8 +140,8 @@ def test_every_derivation_gives_its_known_key() -> None:
     shared = Agreement(pairs["alice"].private).shared(bob)
     assert shared == Agreement(pairs["bob"].private).shared(alice) == bytes.fromhex(known["shared"])
     derived = {
-        "channel alice bob": keys.channel_key(shared, "alice", "bob", alice, bob, context),
-        "channel bob alice": keys.channel_key(shared, "bob", "alice", bob, alice, context),
+        "channel alice bob": channel_key(shared, "alice", "bob", alice, bob, context),
+        "channel bob alice": channel_key(shared, "bob", "alice", bob, alice, context),
         "mask": keys.mask_key(shared, ("alice", alice), ("bob", bob), context),
         "self mask alice": keys.self_mask_key(seed, "alice", context),
         "commitment alice": keys.commitment(context, "alice", seed),
@@ -367,4 +368,4 @@ def test_bytes_that_are_no_message_are_refused(case: dict[str, Any]) -> None:
 def test_the_known_keys_of_small_order_are_refused() -> None:
     for public in make.load("kdf.json")["low order"]:
         assert not any(reference.x25519(make.ALICE, bytes.fromhex(public)))
-        assert keys.is_low_order(bytes.fromhex(public))
+        assert is_low_order(bytes.fromhex(public))

@@ -7,6 +7,7 @@ block is packed in 64 strided passes over whole columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from secagg.encoding.ring import word
 from secagg.errors import EncodingError
 from secagg.prg import Ring
 
-__all__ = ["BLOCK", "add_packed", "pack", "pack_into", "packed_size", "unpack"]
+__all__ = ["BLOCK", "add_packed", "pack", "pack_into", "packed_size", "unpack", "unpacked_blocks"]
 
 _LANES: Final = 64
 BLOCK: Final = 1 << 15
@@ -95,18 +96,27 @@ def _unpack_block(data: memoryview, count: int, bits: int) -> npt.NDArray[np.uin
     return np.ascontiguousarray(_unpack_lanes(words, bits).T).reshape(-1)[:count]
 
 
+def unpacked_blocks(
+    data: bytes | bytearray | memoryview, length: int, bits: int
+) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
+    """(start, coordinates from there on), block after block, of `length` coordinates; all is checked first.
+
+    Raises EncodingError `vector-length` or `vector-outside-ring`.
+    """
+    view = memoryview(data)
+    _check(view, length, bits)
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        yield start, _unpack_block(view[start * bits // 8 : packed_size(stop, bits)], stop - start, bits)
+
+
 def add_packed(data: bytes | bytearray | memoryview, bits: int, accumulator: Ring) -> None:
     """Adds a packed vector into `accumulator`; checks all of it before it adds any of it.
 
     Raises EncodingError `vector-length` or `vector-outside-ring`.
     """
-    view = memoryview(data)
-    length = len(accumulator)
-    _check(view, length, bits)
-    for start in range(0, length, BLOCK):
-        stop = min(start + BLOCK, length)
-        block = _unpack_block(view[start * bits // 8 : packed_size(stop, bits)], stop - start, bits)
-        accumulator[start:stop] += block.astype(accumulator.dtype)
+    for start, block in unpacked_blocks(data, len(accumulator), bits):
+        accumulator[start : start + len(block)] += block.astype(accumulator.dtype)
 
 
 def unpack(data: bytes | bytearray | memoryview, length: int, bits: int) -> Ring:

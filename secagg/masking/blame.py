@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from secagg.errors import ProtocolError
 from secagg.masking.messages import Envelope
-from secagg.masking.roster import Roster, signed
+from secagg.masking.roster import Roster
+from secagg.membership import signed
 
 __all__ = ["Complaints"]
 

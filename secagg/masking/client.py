@@ -12,16 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from traceback import clear_frames
-from typing import Final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.credentials import Credentials
 from secagg.encoding.packing import pack_into, packed_size
 from secagg.errors import FloorError, ProtocolError, SecaggError, ServerFault
+from secagg.keys import Agreement, KeyPair, Secret, channel_key, seal, unseal
 from secagg.masking import keys
-from secagg.masking.keys import Agreement, KeyPair, Secret
 from secagg.masking.messages import (
     KEY_SHARE,
     SEED_SHARE,
@@ -42,14 +38,13 @@ from secagg.masking.messages import (
     stage_of,
 )
 from secagg.masking.parameters import Policy, threshold
-from secagg.masking.roster import Admits, Roster, signed, verify_entry
+from secagg.masking.roster import Roster, verify_entry
 from secagg.masking.shamir import SHARE_BYTES, split
+from secagg.membership import Admits, signed
 from secagg.prg import Random, Ring, Streams
 from secagg.session import SessionCache
 
 __all__ = ["MaskingClient"]
-
-_NONCE: Final = 12
 
 
 @dataclass(frozen=True, repr=False)
@@ -239,12 +234,11 @@ class MaskingClient:
         member, context = roster.members[holder], roster.context
         channel_pk = member.advertisement.channel_pk
         shared = agreement.shared(channel_pk)
-        key = keys.channel_key(shared, self._id, member.id, self._channel.public, channel_pk, context)
+        key = channel_key(shared, self._id, member.id, self._channel.public, channel_pk, context)
         self._incoming[holder] = Secret(
-            keys.channel_key(shared, member.id, self._id, channel_pk, self._channel.public, context)
+            channel_key(shared, member.id, self._id, channel_pk, self._channel.public, context)
         )
-        nonce = self._random(_NONCE)
-        ciphertext = nonce + AESGCM(key).encrypt(nonce, seed_share + key_share, None)
+        ciphertext = seal(key, seed_share + key_share, self._random)
         seed_digest = keys.share_digest("seed", self._id, member.id, seed_share, context)
         key_digest = keys.share_digest("key", self._id, member.id, key_share, context)
         signature = self._sign("shares", context, member.id, seed_digest, key_digest)
@@ -279,12 +273,8 @@ class MaskingClient:
         message = signed("shares", member.id, context, self._id, envelope.seed_digest, envelope.key_digest)
         if not member.identity.verify(envelope.signature, message):
             return None
-        sealed = envelope.ciphertext
-        try:
-            opened = AESGCM(self._incoming[owner].reveal()).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
-        except (InvalidTag, ValueError):
-            return None
-        if len(opened) != 2 * SHARE_BYTES:
+        opened = unseal(self._incoming[owner].reveal(), envelope.ciphertext)
+        if opened is None or len(opened) != 2 * SHARE_BYTES:
             return None
         held = _HeldShares(opened[:SHARE_BYTES], opened[SHARE_BYTES:])
         digests = (

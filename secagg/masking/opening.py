@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from secagg.errors import ClientFault, ProtocolError, TooFewClients
+from secagg.keys import Agreement, KeyPair, Secret
 from secagg.masking import keys
-from secagg.masking.keys import Agreement, KeyPair, Secret
 from secagg.masking.messages import SEED_SHARE, Envelope
 from secagg.masking.roster import Roster
 from secagg.masking.shamir import join

@@ -7,31 +7,19 @@ whole roster. The server runs the same checks on each entry as it comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import pairwise
-
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from secagg import canonical
 from secagg.credentials import Authority, Identity
-from secagg.errors import CredentialsError, FloorError, ProtocolError
 from secagg.masking.graph import neighbours
-from secagg.masking.keys import is_canonical, is_low_order
 from secagg.masking.messages import Advertisement, Entry
 from secagg.masking.parameters import Threshold
+from secagg.membership import Admits, claim_keys, require_sorted, verify_member
 
-__all__ = ["Admits", "Member", "Roster", "signed", "verify_entry"]
-
-Admits = Callable[[Identity], bool]
-"""Whether a verified identity may be a member: a client's floor, a server's list."""
-
-
-def signed(purpose: str, signer: str, context: bytes, *content: canonical.Field) -> bytes:
-    """The bytes a signature covers: purpose, signer, context and content; no two purposes share any."""
-    return canonical.encode(canonical.VERSION_LABEL, f"signature {purpose}", signer, context, *content)
+__all__ = ["Member", "Roster", "verify_entry"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +32,7 @@ class Member:
 
     def claim_keys(self, seen: set[bytes]) -> None:
         """Adds its three public keys to those seen. Raises ProtocolError `key-repeated`."""
-        certified = self.identity.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        own = {self.advertisement.channel_pk, self.advertisement.mask_pk, certified}
-        if len(own) < 3 or own & seen:
-            raise ProtocolError("key-repeated", f"'{self.id}' shows a key twice, or one that another shows")
-        seen |= own
+        claim_keys(self.identity, (self.advertisement.channel_pk, self.advertisement.mask_pk), seen)
 
     def digest(self) -> bytes:
         ad = self.advertisement
@@ -64,33 +48,17 @@ def verify_entry(entry: Entry, context: bytes, authority: Authority, admits: Adm
     `key-encoding`, or FloorError `floor-member`.
     """
     advertisement = entry.advertisement
-    try:
-        identity = authority.identify(advertisement.certificate, role="client", now=now)
-    except CredentialsError as error:
-        raise ProtocolError("member-certificate", f"{entry.id!r}: {error.message}") from error
-    if identity.name != entry.id:
-        raise ProtocolError("member-id", f"{entry.id!r} shows the certificate of '{identity.name}'")
-    if not admits(identity):
-        raise FloorError(
-            "floor-member",
-            f"{entry.id!r} ({identity.fingerprint[:16]}…) is not a member this client accepts",
-            "add its certificate's fingerprint to `members` in the floor, or leave the run",
-        )
-    for key in (advertisement.channel_pk, advertisement.mask_pk):
-        if is_low_order(key):
-            raise ProtocolError("key-low-order", f"{entry.id!r}: a public key of small order")
-        if not is_canonical(key):
-            raise ProtocolError("key-encoding", f"{entry.id!r}: a public key in a second form")
-    message = signed(
-        "advertise",
+    identity = verify_member(
         entry.id,
-        context,
-        advertisement.channel_pk,
-        advertisement.mask_pk,
-        advertisement.commitment,
+        advertisement.certificate,
+        advertisement.signature,
+        keys=(advertisement.channel_pk, advertisement.mask_pk),
+        also_signed=(advertisement.commitment,),
+        context=context,
+        authority=authority,
+        admits=admits,
+        now=now,
     )
-    if not identity.verify(advertisement.signature, message):
-        raise ProtocolError("member-signature", f"{entry.id!r}: the signature over its keys is wrong")
     return Member(entry.id, advertisement, identity)
 
 
@@ -110,9 +78,7 @@ class Roster:
     @classmethod
     def of(cls, members: Sequence[Member], threshold: Threshold, context: bytes) -> Roster:
         """Raises ProtocolError `member-repeated` or `key-repeated`; ids must be sorted already."""
-        ids = [member.id for member in members]
-        if any(one >= other for one, other in pairwise(ids)):
-            raise ProtocolError("member-repeated", "the roster's ids are not distinct and sorted")
+        require_sorted([member.id for member in members])
         seen: set[bytes] = set()
         for member in members:
             member.claim_keys(seen)

@@ -39,8 +39,9 @@ from secagg.masking.messages import (
 )
 from secagg.masking.opening import Shares, unmask
 from secagg.masking.parameters import Policy, threshold
-from secagg.masking.roster import Admits, Member, Roster, signed, verify_entry
+from secagg.masking.roster import Member, Roster, verify_entry
 from secagg.masking.shamir import SHARE_BYTES
+from secagg.membership import Admits, signed
 from secagg.session import Answers, Sum
 
 __all__ = ["MaskingServer"]
@@ -107,6 +108,10 @@ class MaskingServer:
         if not self._survivors:
             return ()
         return tuple(self._verified().members[position].id for position in self._survivors)
+
+    @property
+    def key_holders(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def retryable(self) -> bool:

@@ -14,11 +14,12 @@ from cryptography import x509
 
 from secagg.credentials import Credentials
 from secagg.errors import ProtocolError, SecaggError, ServerFault
+from secagg.keys import KeyPair, Secret
 from secagg.masking.client import MaskingClient
-from secagg.masking.keys import KeyPair, Secret, commitment
+from secagg.masking.keys import commitment
 from secagg.masking.messages import STAGES, Advertisement, Entry, Envelope, MaskRequest, ShareRequest
 from secagg.masking.parameters import threshold
-from secagg.masking.roster import signed
+from secagg.membership import signed
 from secagg.session import SessionCache
 from tests.cohort import CONTEXT, Cohort, credentials
 

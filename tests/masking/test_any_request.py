@@ -30,7 +30,7 @@ from secagg.masking.messages import (
     positions,
 )
 from secagg.masking.parameters import Policy
-from secagg.masking.roster import signed
+from secagg.membership import signed
 from secagg.session import ServerSession
 from tests.cohort import Cohort
 from tests.masking.lies import assert_silent, changed, confirmation, mask_request, twin

@@ -13,7 +13,7 @@ import pytest
 
 from secagg.encoding.packing import packed_size
 from secagg.errors import ClientFault, ProtocolError, TooFewClients
-from secagg.masking.keys import KeyPair, Secret
+from secagg.keys import KeyPair, Secret
 from secagg.masking.messages import (
     KEY_SHARE,
     SEED_SHARE,

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509.oid import NameOID
 
+from secagg import keys
 from secagg.certificates import Authority, Identity, split_signed
 from secagg.credentials import Credentials, key_to_pem
 from secagg.enrolment import issue, issue_credentials, new_authority
 from secagg.errors import FloorError, SecaggError, ServerFault
-from secagg.masking import keys
 from secagg.masking.client import MaskingClient
 from secagg.masking.messages import (
     KEY_SHARE,

@@ -6,15 +6,15 @@ import copy
 import logging
 import pickle
 import re
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from secagg.encoding.packing import pack
-from secagg.errors import ProtocolError, ServerFault
+from secagg.errors import ServerFault
+from secagg.keys import Agreement
 from secagg.masking import client as client_module
-from secagg.masking.keys import Agreement, KeyPair, Secret, mask_key
+from secagg.masking.keys import mask_key
 from secagg.masking.messages import STAGES, ConfirmRequest, RevealReply, RevealRequest
 from secagg.masking.parameters import Policy
 from secagg.session import Sum
@@ -136,10 +136,7 @@ def test_no_repr_of_anything_in_a_session_shows_a_secret(stage: str) -> None:
     assert repr(client) == "MaskingClient('client-002')"
 
 
-def test_secret_types_print_nothing() -> None:
-    secret, pair = Secret(b"\x41" * 32), KeyPair.fresh()
-    assert (repr(secret), str(secret), f"{secret}") == ("Secret()",) * 3
-    assert repr(pair) == "KeyPair()"
+def test_values_with_shares_or_sums_print_nothing() -> None:
     held = client_module._HeldShares(b"\x41" * 33, b"\x42" * 33)
     for shown, name in (
         (held, "_HeldShares"),
@@ -147,24 +144,6 @@ def test_secret_types_print_nothing() -> None:
         (Sum(np.ones(3), ("a",)), "Sum"),
     ):
         assert re.fullmatch(rf"<[a-z.]+\.{name} object at 0x[0-9a-f]+>", repr(shown))
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_neither_a_secret_nor_a_key_pair_can_be_pickled(protocol: int) -> None:
-    for found in (Secret.fresh(), KeyPair.fresh()):
-        with pytest.raises(TypeError, match="pickle"):
-            pickle.dumps(found, protocol)
-
-
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_a_secret_cannot_be_copied(duplicate: Callable[[object], object]) -> None:
-    with pytest.raises(TypeError, match="never pickled or copied"):
-        duplicate(Secret.fresh())
-
-
-def test_a_key_pair_cannot_be_copied_deeply() -> None:
-    with pytest.raises(TypeError, match="never pickled or copied"):
-        copy.deepcopy(KeyPair.fresh())
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -176,23 +155,6 @@ def test_a_session_can_be_neither_pickled_nor_copied_deeply_at_any_stage(stage: 
             with pytest.raises(TypeError):
                 attempt(cohort.clients[NAME])
         cohort.clients[NAME].close()
-
-
-def test_secrets_are_compared_and_not_hashed() -> None:
-    assert Secret(b"a" * 32) == Secret(b"a" * 32) != Secret(b"b" * 32)
-    assert Secret(b"a" * 32) != b"a" * 32
-    with pytest.raises(TypeError, match="unhashable"):
-        hash(Secret.fresh())
-
-
-def test_an_erased_secret_is_gone_and_says_so() -> None:
-    secret = Secret.fresh()
-    buffer = secret.reveal()
-    secret.erase()
-    assert buffer == bytes(32)
-    with pytest.raises(ProtocolError, match="secret-erased"):
-        secret.reveal()
-    secret.erase()
 
 
 # -- after the end ----------------------------------------------------------------------------------------
