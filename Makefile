@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
   $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-privacy test check bench fuzz proto docs clean
+.PHONY: help install demo demo-attacks demo-privacy test check bench fuzz proto docs clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -22,6 +22,9 @@ demo: $(VENV)/.demo  ## a server and five clients on this machine, one of them k
 
 demo-privacy: $(VENV)/.privacy  ## five hospitals train with example-level privacy, and the privacy budget report (installs torch)
 	$(BIN)/python examples/private_digits/compare.py
+
+demo-attacks: $(VENV)/.attacks  ## what a server reconstructs without protection and with it, in a minute (installs torch)
+	$(BIN)/secagg attack matrix --budget 60s --out demo/attacks
 
 test: $(VENV)/.dev  ## all tests (five minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2
@@ -64,6 +67,10 @@ $(VENV)/.privacy: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[demo,torch]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.attacks: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[attacks]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.demo $(VENV)/.privacy
+	@touch $@ $(VENV)/.demo $(VENV)/.privacy $(VENV)/.attacks

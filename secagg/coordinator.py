@@ -17,8 +17,9 @@ from typing import Any, Final, Protocol
 
 from secagg.adaptive_norm import AdaptiveNorm
 from secagg.aggregation import Aggregate, State, checked, fedavg, fedavgm
+from secagg.clipping_watch import ClippingWatch
 from secagg.credentials import Authority, Identity
-from secagg.encoding.codec import CLIPPED_FRACTION, Decoded
+from secagg.encoding.codec import Decoded
 from secagg.errors import BudgetError, ClientFault, EncodingError, ProtocolError, RunError, SecaggError
 from secagg.frames import (
     Answer,
@@ -142,7 +143,7 @@ class Coordinator:
         self._clock = clock
         self._excluded: set[str] = set()
         self._first = True
-        self._clipped_rounds = 0
+        self._clipping = ClippingWatch(plan.encoding.clip_norm)
 
     def rounds(self) -> Iterator[RoundReport]:
         """Plays every round that is left, one at a time, then sends the final model home.
@@ -342,7 +343,8 @@ class Coordinator:
         else:
             code = code or "example-weight-zero"
             self._run.fail_round(number, code, record)
-        self._watch_clipping(metrics)
+        if advice := self._clipping.after(metrics):
+            self._run.log("clipping", **advice)
         return RoundReport(
             number,
             self._plan.run.rounds,
@@ -353,16 +355,6 @@ class Coordinator:
             metrics,
             evaluation,
         )
-
-    def _watch_clipping(self, metrics: Mapping[str, float]) -> None:
-        fraction = metrics.get(CLIPPED_FRACTION, 0.0)
-        self._clipped_rounds = self._clipped_rounds + 1 if fraction > 0.5 else 0
-        if self._clipped_rounds == 3:
-            norm = self._plan.encoding.clip_norm
-            _log.warning(
-                "more than half of the clients were clipped for three rounds; try clip_norm = %g", 2 * norm
-            )
-            self._run.log("clipping", clipped_fraction=fraction, clip_norm=norm, suggested=2 * norm)
 
     # -- the log --------------------------------------------------------------------------------------
 

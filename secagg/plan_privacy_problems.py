@@ -153,19 +153,27 @@ def _metrics_have_their_share(plan: Tables, parsed: Parsed) -> Iterator[Problem]
 
 
 def _enough_honest_noise(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
-    """The noise of h clients must be there; with h = 1 it would be one client's own."""
+    """The noise of h clients must be there; with h = 1 it would be one client's own.
+
+    A client that opens a sum of ciphertexts can take its own share out of it, as a colluder under masks can.
+    """
     if not parsed(*_COHORT) or plan.privacy.placement == "central" or plan.privacy.unit == "none":
         return
     if plan.privacy.unit == "example" and not plan.metrics:
         return
-    honest = honest_noise(plan)
-    if honest < 2:
-        yield Problem(
-            "cohort.min_survivors",
-            f"is {plan.cohort.min_survivors}, of whom {policy_of(plan).c} may collude: the noise of {honest} "
-            "honest client is sure to be in a sum, and two are the least",
-            f"at least {policy_of(plan).c + 2}, or fewer colluders",
-        )
+    honest, c, least = max(honest_noise(plan), 0), policy_of(plan).c, plan.cohort.min_survivors
+    if honest >= 2:
+        return
+    if c or not plan.protection.homomorphic:
+        known, way_out = f"of whom {c} may collude", f"at least {c + 2}, or fewer colluders"
+    else:
+        known, way_out = "of whom one opens the sum and knows its own share", "at least 3"
+    yield Problem(
+        "cohort.min_survivors",
+        f"is {least}, {known}: the noise of {honest} other client{'s' * (honest != 1)} is sure to be in a "
+        "sum, and two are the least",
+        way_out,
+    )
 
 
 def _a_protection_for_the_noise(plan: Tables, parsed: Parsed) -> Iterator[Problem]:

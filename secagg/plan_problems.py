@@ -125,6 +125,13 @@ def _homomorphic_terms(plan: Tables, parsed: Parsed) -> Iterator[Problem]:
             f'is "malicious", and with "{kind}" nobody notices what the server added',
             'adversary = "semi-honest", or recompute = true in [protection]',
         )
+    if parsed("cohort.adversary") and cohort.adversary == "semi-honest" and recompute:
+        yield Problem(
+            "cohort.adversary",
+            'is "semi-honest", and recompute = true, with which any one decryptor can open every update, is '
+            "there against a server that lies",
+            'adversary = "malicious", or no recompute',
+        )
     if parsed("cohort.colluders") and cohort.colluders > 0:
         yield Problem(
             "cohort.colluders",

@@ -97,8 +97,13 @@ def settings_of(plan: Tables, size: int = NOMINAL_SIZE, clip_norm: float | None 
 
 
 def honest_noise(plan: Tables) -> int:
-    """h: how many honest clients' noise is in every sum that is opened."""
-    return plan.cohort.min_survivors - policy_of(plan).c
+    """h: how many clients' noise hides the others in every sum that is opened.
+
+    Colluders' shares do not count. Nor does that of a decryptor of ciphertexts: it sees the sum, and knows
+    its own share.
+    """
+    knowing = max(policy_of(plan).c, int(plan.protection.homomorphic))
+    return plan.cohort.min_survivors - knowing
 
 
 def noise_multiplier_of(plan: Tables, size: int) -> float | None:
@@ -276,7 +281,7 @@ def _noise(plan: Tables, multiplier: float | None) -> Noise:
             count_sigma=sigma,
         )
     return Noise(
-        contributors=honest_noise(plan),
+        contributors=max(1, honest_noise(plan)),  # with less, the plan is refused where clients add any
         minimum=plan.cohort.min_survivors,
         central=privacy.placement == "central",
         metrics=tuple(bounds.noise_multiplier or 0.0 for _, bounds in sorted(plan.metrics.items())),
@@ -317,6 +322,7 @@ class _Key:
         self._read = (
             plan.run.rounds,
             plan.cohort,
+            plan.protection.homomorphic,
             plan.encoding,
             plan.privacy,
             plan.aggregation.weighting,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from secagg.homomorphic.cohort import DECRYPTORS
 from secagg.plan import Plan
+from secagg.who_can_open import who_can_open
 
 __all__ = ["promise"]
 
@@ -21,17 +21,6 @@ def promise(plan: Plan) -> str:
     if (local := privacy.local) is not None:
         said.append(f"example-level privacy, epsilon {local.epsilon:g} at delta {local.delta:g}")
     promised = " and ".join(said) or "no differential privacy"
-    return f"{promised}; {_who_can_open(plan)}" if plan.protection.homomorphic else promised
-
-
-def _who_can_open(plan: Plan) -> str:
-    """The limit of homomorphic summation, where a client's operator meets it."""
-    if plan.protection.recompute:
-        return (
-            f"{plan.protection.kind} ciphertexts: any one of the {DECRYPTORS} clients drawn to decrypt can "
-            "open every update, alone"
-        )
-    return (
-        f"{plan.protection.kind} ciphertexts: the server together with any one of the {DECRYPTORS} clients "
-        "drawn to decrypt can open every update, and a server that lies about what it added is not noticed"
-    )
+    if not plan.protection.homomorphic:
+        return promised
+    return f"{promised}; who can open {plan.protection.kind} ciphertexts: {'; '.join(who_can_open(plan))}"

@@ -84,6 +84,10 @@ class Assignment:
     digest: bytes
     protected: bool = True
 
+    def __post_init__(self) -> None:
+        """Raises EncodingError `scheme-infeasible`: before anyone trains for a sum that cannot be made."""
+        _ = self.terms
+
     @classmethod
     def of(
         cls,

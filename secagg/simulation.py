@@ -44,7 +44,8 @@ __all__ = ["SimulationResult", "named_clients", "simulate"]
 class SimulationResult:
     """The final weights, a report per round, where the run is kept (None: nowhere), and what it spent.
 
-    masked: whether the sums were protected. privacy: one for each unit of the plan; empty without any.
+    masked: whether the sums were protected as the plan asks. privacy: one for each unit of the plan; empty
+    without any.
     exhausted: whether the plan's epsilon ended the run before its last round.
     """
 

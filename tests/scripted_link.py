@@ -254,12 +254,12 @@ class ScriptedRun:
     def __post_init__(self) -> None:
         self.run = Run.create(self.folder, self.plan, self.weights, run_id=self.run_id)
         names = [name_of(index) for index in range(self.n)]
-        masked = self.protected and self.plan.protection.kind == "masks"
-        self.authority = credentials(names[0]).authority if masked else None
+        enrolled = self.protected and self.plan.protection.kind != "none"
+        self.authority = credentials(names[0]).authority if enrolled else None
         participants = {
             name: Participant(
                 self.train(name),
-                credentials=credentials(name) if masked else None,
+                credentials=credentials(name) if enrolled else None,
                 floor=None,
                 rounding=seeded(index),
                 protected=self.protected,

@@ -26,7 +26,8 @@ README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 SOURCES = {
     path: ast.parse(path.read_text())
-    for path in sorted((ROOT / "secagg").rglob("*.py"))
+    for package in (ROOT / "secagg", ROOT / "attacks" / "secagg_attacks")
+    for path in sorted(package.rglob("*.py"))
     if not path.name.startswith("secagg_pb2")
 }
 
@@ -63,7 +64,7 @@ def test_every_link_between_documents_leads_somewhere(document, target):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_a_document_names_is_there(document):
-    folders = "secagg|tests|benchmarks|examples|docs|protos"
+    folders = "secagg|attacks|tests|benchmarks|examples|docs|protos"
     named = re.findall(rf"`((?:{folders})/[\w./-]*(?:\.\w+|/))`", document.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
 

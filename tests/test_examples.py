@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -42,10 +45,14 @@ def make_certificates(folder: Path, names: Sequence[str]) -> None:
 
 
 @contextmanager
-def running(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A program of the example; it is gone when this is left."""
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        cwd=folder,
+        env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with process:
         try:
@@ -177,3 +184,110 @@ def test_the_budget_of_a_few_clients_is_drawn_and_kept(tmp_path):
     page = (tmp_path / "drawn" / "budget.html").read_text()
     assert "no sum was masked" in page
     assert not re.search(r"(src|href)=|url\(", page)
+
+
+def test_over_ciphertexts_only_who_holds_the_key_is_asked_again_and_the_models_are_those_under_masks(
+    tmp_path,
+):
+    said = played(EXAMPLES / "weather_stations" / "compare.py", tmp_path)
+    rounds = re.findall(r"^ +(\d+)  (.+?)   (\d) of 6; under masks (\d)$", said, re.MULTILINE)
+    assert [int(number) for number, *_ in rounds] == list(range(1, 9))
+    for _, holders, again, under_masks in rounds:
+        assert len(set(holders.split(", "))) == int(again) == 3
+        assert int(under_masks) == 6
+    assert "to the bit: yes" in said
+    common, single = map(float, re.search(r"([\d.]+) degrees off; .* ([\d.]+)\n", said).groups())
+    assert common < 0.9 * single
+    assert "together with any one who held a round's key could open every update" in said
+
+
+def commands_of(page: Path, at: int) -> list[list[str]]:
+    """The commands of a page's block, as arguments of this Python; variables before them are left out."""
+    programs = {"python": [], "secagg": ["-m", "secagg"]}
+    commands = []
+    for line in shell_blocks(page)[at].replace("\\\n", " ").splitlines():
+        program, *rest = dropwhile(lambda word: "=" in word, shlex.split(line))
+        commands.append([*programs[program], *rest])
+    return commands
+
+
+def test_weather_stations_run_with_the_commands_of_their_page_and_none_without_its_floor(tmp_path):
+    folder = shutil.copytree(EXAMPLES / "weather_stations", tmp_path / "weather_stations")
+    names = [f"station-{number}" for number in range(1, 7)]
+    make_certificates(folder, names)
+    first_model, serve = commands_of(folder / "README.md", 0)
+    [station] = commands_of(folder / "README.md", 1)
+    with ExitStack() as stack:
+        with running(folder, *first_model) as writing:
+            said_by(writing)
+        server = stack.enter_context(running(folder, *(word.replace("8443", "0") for word in serve)))
+        address = re.search(r"listens on (\S+);", first_line(server))[1]
+        assert "the server together with any one of the 3 decryptors" in first_line(server)
+
+        def join(name: str, *more: str) -> subprocess.Popen[str]:
+            command = [word.replace("localhost:8443", address).replace("station-1", name) for word in station]
+            return stack.enter_context(running(folder, *command, *more, STATION=name))
+
+        (folder / "default.toml").write_text("min_survivors = 4\n")
+        refusing = join("station-1", "--floor", "default.toml")
+        refusing.communicate(timeout=SECONDS)
+        assert refusing.returncode == 4
+        clients = [join(name) for name in names]
+        assert all("the run is over after 8 rounds" in said_by(client) for client in clients)
+        run = folder / re.search(r"final model is (\S+)/checkpoints/", said_by(server))[1]
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    held = {event["round"]: event["clients"] for event in events if event["event"] == "keys-held"}
+    assert set(held) == set(range(1, 9))
+    assert all(len(holders) == 3 and set(holders) <= set(names) for holders in held.values())
+
+
+def test_the_floor_on_the_page_of_the_weather_stations_is_the_one_in_their_folder():
+    folder = EXAMPLES / "weather_stations"
+    (shown,) = re.findall(r"```toml\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert (folder / "floor.toml").read_text().endswith(shown)
+
+
+def attacked(at: int, *more: str) -> tuple[dict[tuple[str, str], dict[str, Any]], str]:
+    """The cells of the table that a command of the page makes, by (defence, attack), and what it is about."""
+    (command,) = commands_of(EXAMPLES / "own_target" / "README.md", at)
+    done = subprocess.run(
+        [sys.executable, *command, "--json", *more],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=EXAMPLES / "own_target",
+        env={**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=2 * SECONDS,
+    )
+    document = json.loads(done.stdout)
+    cells = {(cell["defence"], cell["attack"]): cell for cell in document["findings"]}
+    return cells, document["about"]
+
+
+def test_every_attack_on_membership_runs_on_a_table_of_ones_own():
+    cells, about = attacked(0)
+    assert about.startswith("breast masses: tabular data, 160 members")
+    assert {defence for defence, _ in cells} == {"none", "masks", "masks-client-8"}
+    assert {cell["status"] for cell in cells.values()} == {"measured"}
+    assert {attack for _, attack in cells} >= {"loss", "calibrated", "lira", "rmia", "gradient-update"}
+    assert cells["none", "gradient-update"]["verdict"] == "leaks"
+    assert cells["masks", "gradient-update"]["verdict"] == "at chance"
+    assert cells["none", "rmia"]["verdict"] == "partial"
+    assert cells["masks", "rmia"]["verdict"] == "not shown"
+
+
+def test_inversion_does_not_apply_to_a_table_and_says_why():
+    cells, _ = attacked(1)
+    assert cells
+    assert {cell["verdict"] for cell in cells.values()} == {"not applicable"}
+    assert all("no images" in cell["notes"][0] for cell in cells.values())
+
+
+def test_a_target_without_fit_is_attacked_by_all_but_what_its_network_rules_out():
+    cells, _ = attacked(2)
+    ruled_out = {attack for (_, attack), cell in cells.items() if cell["verdict"] == "not applicable"}
+    assert ruled_out == {"analytic"}
+    assert "analytic-needs-linear" in cells["none", "analytic"]["notes"][0]
+    assert cells["none", "idlg"]["verdict"] == "leaks"
+    assert cells["masks", "idlg"]["verdict"] == "at chance"
+    assert cells["none", "inverting"]["verdict"] == "not shown"

@@ -70,6 +70,49 @@ def test_a_floor_that_was_lowered_on_purpose_accepts_the_weaker_plan() -> None:
     floor.check_plan(plan(kind="none", adversary="semi-honest", min_survivors=2))
 
 
+def homomorphic(kind: str, *, recompute: bool = False) -> Plan:
+    adversary = "malicious" if recompute else "semi-honest"
+    return Plan(
+        run={"name": "digits", "rounds": 20},
+        cohort={"max_clients": 10, "colluders": 0.0, "adversary": adversary},
+        protection={"kind": kind, **({"recompute": True} if recompute else {})},
+    )
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_the_default_floor_refuses_homomorphic_sums_and_gives_all_reasons(kind: str) -> None:
+    error = refusal(Floor(min_colluders=1), homomorphic(kind))
+    assert error.code == "floor-protection"
+    for part in (f'protection "{kind}"', 'only "masks"', 'assumed "semi-honest"', "0 colluding clients"):
+        assert part in error.message
+    assert refusal(Floor(), homomorphic(kind, recompute=True)).code == "floor-protection"
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_a_floor_lowered_to_homomorphic_sums_accepts_them_and_no_others(kind: str) -> None:
+    floor = Floor(protections={kind}, adversary={"semi-honest"})
+    floor.check_plan(homomorphic(kind))
+    assert refusal(floor, homomorphic("ckks" if kind == "bfv" else "bfv")).code == "floor-protection"
+    assert refusal(Floor(protections={kind}), homomorphic(kind)).code == "floor-adversary"
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_a_floor_for_an_honest_server_never_accepts_decryptors_that_are_sent_every_ciphertext(
+    kind: str,
+) -> None:
+    """Whoever trusts the server to add did not agree to trust each decryptor with every update."""
+    recomputed = homomorphic(kind, recompute=True)
+    trusting = Floor(protections={"masks", "bfv", "ckks"}, adversary={"semi-honest"})
+    assert refusal(trusting, recomputed).code == "floor-adversary"
+    Floor(protections={kind}, adversary={"malicious"}).check_plan(recomputed)
+
+
+def test_a_floor_that_wants_a_colluder_tolerated_refuses_every_homomorphic_plan() -> None:
+    floor = Floor(protections={"bfv", "ckks"}, adversary={"semi-honest", "malicious"}, min_colluders=1)
+    for kind in ("bfv", "ckks"):
+        assert refusal(floor, homomorphic(kind)).code == "floor-colluders"
+
+
 def test_a_pinned_digest_accepts_exactly_its_plan() -> None:
     floor = Floor(plan_digest=plan().digest.hex())
     floor.check_plan(plan())
@@ -100,7 +143,7 @@ def test_a_floor_is_loaded_from_toml(tmp_path: Path) -> None:
 def test_a_bad_floor_file_lists_every_problem(tmp_path: Path) -> None:
     path = tmp_path / "floor.toml"
     path.write_text(
-        'protections = ["ckks"]\nadversary = []\nmin_survivors = 1\nmin_colluders = 1.5\n'
+        'protections = ["paillier"]\nadversary = []\nmin_survivors = 1\nmin_colluders = 1.5\n'
         'members = ["zz"]\nplan_digest = 3\nmin_surviors = 3\n'
     )
     with pytest.raises(PlanError, match=r"floor\.toml has 7 problems") as caught:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg import weights as named_arrays
-from secagg.errors import TransportError
+from secagg.errors import ProtocolError, TransportError
 from secagg.frames import Frame, Ready, Reply, Request, RoundClosed, TaskFrame
 from secagg.journal import Journal
 from secagg.participant import Participant
@@ -189,7 +189,7 @@ class Life:
         if isinstance(answer, Ready) or (isinstance(answer, Reply) and answer.stage == "advertise"):
             vector = vector_of(self.one).tobytes()
             assert self.ready.setdefault(answer.round, vector) == vector, "a round has one vector"
-        if isinstance(answer, Reply) and answer.stage == "mask":
+        if isinstance(answer, Reply) and answer.stage in ("mask", "upload"):
             self.masked.append((answer.round, answer.attempt))
             self.check_ledger()
         return answer
@@ -211,29 +211,46 @@ class Handed:
         self.handle = life.handle
 
 
+HOMOMORPHIC = {
+    "cohort": {"adversary": "semi-honest", "colluders": 0.0},
+    "protection": {"kind": "bfv"},
+}
+SETTINGS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "malicious": ({}, ["share", "mask", "confirm", "reveal", ""]),
+    "semi-honest": ({"cohort": {"adversary": "semi-honest"}}, ["share", "mask", "reveal", ""]),
+    "ciphertexts": (HOMOMORPHIC, ["key", "upload", "open", ""]),
+    "recomputed": (
+        {"cohort": {"colluders": 0.0}, "protection": {"kind": "bfv", "recompute": True}},
+        ["key", "upload", "confirm", "fetch-0", "open", ""],
+    ),
+}
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     deaths=st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=4),
-    cut=st.sampled_from(["share", "mask", "confirm", "reveal", ""]),
-    adversary=st.sampled_from(["malicious", "semi-honest"]),
+    setting=st.sampled_from(sorted(SETTINGS)),
+    data=st.data(),
 )
 def test_whenever_it_dies_no_vector_is_out_without_its_cost_and_none_is_masked_twice(
-    deaths: list[tuple[int, bool]], cut: str, adversary: str
+    deaths: list[tuple[int, bool]], setting: str, data: st.DataObject
 ) -> None:
-    """Two rounds of three attempts, the first of which the server gives up at `cut`."""
-    asked = plan(cohort={"adversary": adversary})
-    if adversary == "semi-honest" and cut == "confirm":
-        cut = "reveal"
+    """Two rounds of three attempts, the first of which the server gives up at some stage."""
+    changes, stages = SETTINGS[setting]
+    asked, cut = plan(**changes), data.draw(st.sampled_from(stages))
     with tempfile.TemporaryDirectory() as folder:
         life = Life(asked, Path(folder), deaths)
         whoever: Any = Handed(life)
         for round in (1, 2):
             for number in (1, 2, 3):
                 life.handle(task(round))
-                Attempt(asked, round, number).play(whoever, cut if number == 1 else "")
+                try:
+                    Attempt(asked, round, number).play(whoever, cut if number == 1 else "")
+                except ProtocolError as lost:
+                    assert lost.code == "key-maker-lost"  # it was drawn, and died over it
             life.handle(RoundClosed(round, True))
         assert len(set(life.masked)) == len(life.masked)
-        if adversary == "malicious":
+        if setting != "semi-honest":
             assert len({round for round, _ in life.masked}) == len(life.masked), "masked once"
         for round in (1, 2):
             assert life.trained.count(round) <= 1, "trained once, or sat out"

@@ -213,7 +213,7 @@ def test_every_problem_is_listed_at_once_fields_and_contradictions_together() ->
         [[encoding.group]]
         match = "x*"
         [protection]
-        kind = "ckks"
+        kind = "paillier"
         [privacy]
         unit = "record"
         """
@@ -247,7 +247,9 @@ def test_every_problem_is_listed_at_once_fields_and_contradictions_together() ->
     assert found["run.rouns"].endswith("(did you mean rounds?)")
     assert found["cohort.rounds"].endswith("(rounds belongs into [run])")
     assert found["cohort.dropouts"].startswith('a number is expected, and "x" came')
-    assert found["protection.kind"] == "is \"ckks\" (this version accepts 'masks' or 'none')"
+    assert found["protection.kind"] == (
+        "is \"paillier\" (this version accepts 'masks', 'bfv', 'ckks' or 'none')"
+    )
     assert "no round could ever open" in found["cohort.min_survivors"]
 
 
@@ -294,7 +296,8 @@ def test_an_empty_plan_is_told_what_to_write() -> None:
         ("encoding", "precision", 0, "must be greater than 0"),
         ("encoding", "group", {}, "a list is expected, and a table came"),
         ("metrics", "loss", 3, "a table is expected, and 3 came"),
-        ("protection", "kind", "bfv", "this version accepts 'masks' or 'none'"),
+        ("protection", "kind", "BFV", "this version accepts 'masks', 'bfv', 'ckks' or 'none'"),
+        ("protection", "recompute", 1, "true or false is expected, and 1 came"),
         ("privacy", "unit", "record", "this version accepts 'none', 'example' or 'client'"),
         ("privacy", "sigma", 8.0, "is not a key this version knows"),
     ],
@@ -471,3 +474,100 @@ def test_colluders_that_leave_no_threshold_are_refused_with_the_nearest_cohort_t
 
 def test_a_sum_that_could_wrap_in_the_widest_ring_is_refused() -> None:
     assert "2^52 steps" in refused("encoding", precision=1e-15, clip_norm=100.0)["encoding.precision"]
+
+
+# -- homomorphic summation --------------------------------------------------------------------------------
+
+HONEST = {"max_clients": 10, "colluders": 0.0}
+
+
+def homomorphic(kind: str = "bfv", *, recompute: bool = False, **cohort: Any) -> dict[str, Any]:
+    """With `recompute`, against a server that may lie."""
+    protection = {"kind": kind} | ({"recompute": True} if recompute else {})
+    adversary = "malicious" if recompute else "semi-honest"
+    return changed("cohort", **HONEST | {"adversary": adversary} | cohort) | {"protection": protection}
+
+
+def refusals(document: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(PlanError) as caught:
+        Plan(**document)
+    assert all(problem.hint for problem in caught.value.problems)
+    return {problem.path: f"{problem.message} ({problem.hint})" for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_homomorphic_plan_survives_toml_and_json(kind: str, recompute: bool) -> None:
+    plan = Plan(**homomorphic(kind, recompute=recompute))
+    assert plan.protection.homomorphic and bool(plan.protection.recompute) == recompute
+    assert Plan.parse(plan.to_toml()) == Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize("kind", ["masks", "none"])
+def test_nothing_is_recomputed_where_no_ciphertexts_are_summed(kind: str) -> None:
+    document = changed("cohort") | {"protection": {"kind": kind, "recompute": True}}
+    assert refusals(document)["protection.recompute"] == (
+        f'is true, and kind is "{kind}" (kind = "bfv" or "ckks", or leave it out)'
+    )
+
+
+def test_recompute_that_is_false_says_what_leaving_it_out_says() -> None:
+    said = homomorphic() | {"protection": {"kind": "bfv", "recompute": False}}
+    assert Plan(**said) == Plan(**homomorphic())
+    assert Plan(**said).digest == Plan(**homomorphic()).digest
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_only_with_recompute_does_a_homomorphic_plan_take_on_a_malicious_server(kind: str) -> None:
+    found = refusals(homomorphic(kind, adversary="malicious"))
+    assert set(found) == {"cohort.adversary"}
+    assert "nobody notices what the server added" in found["cohort.adversary"]
+    assert "recompute = true" in found["cohort.adversary"]
+    Plan(**homomorphic(kind, recompute=True))
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_recompute_is_refused_where_the_server_is_assumed_not_to_lie(kind: str) -> None:
+    """It lets a decryptor open every update, and buys nothing there but that."""
+    found = refusals(homomorphic(kind, recompute=True, adversary="semi-honest"))
+    assert set(found) == {"cohort.adversary"}
+    assert "lets any decryptor, alone, open every update" in found["cohort.adversary"]
+    assert 'adversary = "malicious", or no recompute' in found["cohort.adversary"]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_homomorphic_plan_tolerates_no_colluder_and_promises_none(recompute: bool) -> None:
+    found = refusals(homomorphic(recompute=recompute, colluders=0.1))
+    assert set(found) == {"cohort.colluders"}
+    assert "any one decryptor" in found["cohort.colluders"] and "masks" in found["cohort.colluders"]
+    del (default := homomorphic(recompute=recompute))["cohort"]["colluders"]
+    assert set(refusals(default)) == {"cohort.colluders"}
+
+
+def test_ciphertexts_of_at_most_32_clients_are_added_by_their_decryptors() -> None:
+    Plan(**homomorphic(recompute=True, max_clients=32))
+    found = refusals(homomorphic(recompute=True, max_clients=33))
+    assert set(found) == {"cohort.max_clients"} and "at most 32" in found["cohort.max_clients"]
+    Plan(**homomorphic(max_clients=33))
+
+
+def test_a_ring_that_ckks_cannot_add_exactly_is_refused_with_what_can() -> None:
+    fine = {"encoding": {"precision": 1e-11}}
+    assert 'kind = "bfv"' in refusals(homomorphic("ckks") | fine)["encoding.precision"]
+    Plan(**homomorphic("bfv") | fine)
+
+
+def test_every_contradiction_of_a_homomorphic_plan_is_listed_at_once() -> None:
+    document = homomorphic("ckks", adversary="malicious", colluders=0.2, min_survivors=11)
+    found = refusals(document | {"encoding": {"precision": 1e-11}})
+    assert set(found) == {
+        "cohort.adversary",
+        "cohort.colluders",
+        "cohort.min_survivors",
+        "encoding.precision",
+    }
+
+
+def test_dropouts_do_not_bind_a_homomorphic_plan() -> None:
+    """There is no threshold to keep: whoever uploaded may be gone."""
+    Plan(**homomorphic(dropouts=0.9))

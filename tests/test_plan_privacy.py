@@ -138,9 +138,115 @@ def test_fewer_than_two_honest_shares_of_noise_are_refused(survivors):
     plan(CENTRAL, cohort=cohort)
 
 
+ABOUT_ONE_EXAMPLE = {
+    "masks": {"protection": {"kind": "masks"}},
+    "none": {"protection": {"kind": "none"}},
+    "bfv": {"protection": {"kind": "bfv"}, "cohort": {"colluders": 0.0, "adversary": "semi-honest"}},
+    "ckks": {"protection": {"kind": "ckks"}, "cohort": {"colluders": 0.0, "adversary": "semi-honest"}},
+}
+
+
+@pytest.mark.parametrize("clients", [20, 100])
+@pytest.mark.parametrize("kind", ABOUT_ONE_EXAMPLE)
+def test_noise_in_training_needs_no_honest_shares_and_noise_on_its_metrics_does(kind, clients):
+    """Ten of a hundred may collude, and three are in a sum: fewer than none of them would be honest."""
+    tables = ABOUT_ONE_EXAMPLE[kind]
+    cohort = {"max_clients": clients, "min_survivors": 3, **tables.get("cohort", {})}
+    of_training = plan(EXAMPLE, cohort=cohort, protection=tables["protection"])
+    assert uses_of(of_training, codec_of(of_training, small_model()), 1, 1)
+    metrics = {"loss": {"min": 0.0, "max": 4.0, "noise_multiplier": 30.0}}
+    measured = {"cohort": cohort, "protection": tables["protection"], "metrics": metrics}
+    if kind == "masks":
+        found = refusals(EXAMPLE, **measured)["cohort.min_survivors"]
+        colluding = clients // 10
+        assert f"{colluding} may collude: the noise of {max(0, 3 - colluding)} other client" in found
+        assert f"at least {colluding + 2}" in found
+    elif kind == "none":
+        assert "only their sum protects" in refusals(EXAMPLE, **measured)["protection.kind"]
+    else:
+        plan(EXAMPLE, **measured)
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_two_shares_of_noise_are_sure_beside_that_of_who_opens_a_sum_of_ciphertexts(kind):
+    tables = {"protection": {"kind": kind}}
+    found = refusals(CLIENT, cohort={**HOMOMORPHIC, "min_survivors": 2}, **tables)
+    assert set(found) == {"cohort.min_survivors"}
+    assert "one opens the sum and knows its own share" in found["cohort.min_survivors"]
+    assert "the noise of 1 other client is" in found["cohort.min_survivors"]
+    assert "collude" not in found["cohort.min_survivors"] and "at least 3" in found["cohort.min_survivors"]
+    assert honest_noise(plan(CLIENT, cohort={**HOMOMORPHIC, "min_survivors": 3}, **tables)) == 2
+    plan({"unit": "none"}, cohort={**HOMOMORPHIC, "min_survivors": 2}, **tables)
+
+
 def test_shares_of_noise_without_a_protection_are_refused():
     assert "masks" in refusals(CLIENT, protection={"kind": "none"})["protection.kind"]
     plan(CENTRAL, protection={"kind": "none"})
+
+
+HOMOMORPHIC = {**COHORT, "colluders": 0.0, "adversary": "semi-honest"}
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_noise_that_a_server_would_add_is_refused_where_clients_see_the_sum_without_it(kind):
+    tables = {"cohort": HOMOMORPHIC, "protection": {"kind": kind}}
+    found = refusals(CENTRAL, **tables)
+    assert set(found) == {"privacy.placement"}
+    assert "decryptors would see the sum" in found["privacy.placement"]
+    assert "distributed" in found["privacy.placement"]
+    plan(CLIENT, **tables)
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_a_small_ring_that_wraps_is_refused_where_integers_are_added(kind):
+    tables = {"cohort": HOMOMORPHIC, "protection": {"kind": kind}}
+    found = refusals({**CLIENT, "ring_bits": 16}, **tables)
+    assert set(found) == {"privacy.ring_bits"}
+    assert "wrap" in found["privacy.ring_bits"] and "masks" in found["privacy.ring_bits"]
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+@pytest.mark.parametrize(
+    "privacy",
+    [CLIENT, {**CLIENT, "mechanism": "skellam"}, EXAMPLE, {**CLIENT, "example": LOCAL}],
+    ids=["distributed", "skellam", "example", "both"],
+)
+def test_noise_of_clients_costs_with_ciphertexts_what_it_costs_under_masks_with_one_colluder(kind, privacy):
+    """Who opens a sum knows its own share of the noise in it, as a colluder does."""
+    model = small_model()
+    one_colluder = {**HOMOMORPHIC, "colluders": 0.1}
+    asked = (
+        plan(privacy, cohort=HOMOMORPHIC, protection={"kind": kind}),
+        plan(privacy, cohort=one_colluder, protection={"kind": "masks"}),
+    )
+    ours, theirs = (uses_of(one, codec_of(one, model), 1, 1) for one in asked)
+    assert ours and ours == theirs
+    assert honest_noise(asked[0]) == honest_noise(asked[1]) == HOMOMORPHIC["min_survivors"] - 1
+
+
+@pytest.mark.parametrize("kind", ["bfv", "ckks"])
+def test_noise_is_calibrated_for_who_opens_the_sum(kind):
+    """Epsilon given: the same noise as under masks with one colluder, more than with none."""
+    privacy = {"unit": "client", "placement": "distributed", "epsilon": 4.0, "delta": 1e-5}
+    coarse = {"encoding": {"precision": 1e-4}}
+    multiplier = {
+        name: settings_of(plan(privacy, cohort=cohort, protection={"kind": used}, **coarse), 1000).noise
+        for name, used, cohort in (
+            ("ours", kind, HOMOMORPHIC),
+            ("one", "masks", {**HOMOMORPHIC, "colluders": 0.1}),
+            ("nobody", "masks", HOMOMORPHIC),
+        )
+    }
+    assert multiplier["ours"] == multiplier["one"]
+    assert multiplier["ours"].contributors == multiplier["nobody"].contributors - 1
+
+
+def test_noise_that_widens_the_ring_beyond_what_ckks_adds_exactly_is_refused():
+    tables = {"cohort": HOMOMORPHIC, "encoding": {"precision": 1e-9}}
+    privacy = {**CLIENT, "noise_multiplier": 30.0}
+    found = refusals(privacy, **tables, protection={"kind": "ckks"})
+    assert "CKKS" in found["encoding.precision"]
+    plan(privacy, **tables, protection={"kind": "bfv"})
 
 
 def test_poisson_sampling_needs_its_numbers_and_a_unit_to_amplify():

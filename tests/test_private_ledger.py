@@ -195,14 +195,21 @@ def death() -> st.SearchStrategy[tuple[str, int, bool]]:
     return st.one_of(writes, frames)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    deaths=st.lists(death(), min_size=1, max_size=3), adversary=st.sampled_from(["malicious", "semi-honest"])
-)
+HONEST = {"adversary": "semi-honest", "colluders": 0.0}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "malicious": {},
+    "semi-honest": {"cohort": {"adversary": "semi-honest"}},
+    "ciphertexts": {"cohort": HONEST, "protection": {"kind": "bfv"}},
+    "recomputed": {"cohort": {"colluders": 0.0}, "protection": {"kind": "bfv", "recompute": True}},
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(deaths=st.lists(death(), min_size=1, max_size=3), setting=st.sampled_from(sorted(SETTINGS)))
 def test_whenever_the_server_dies_no_sum_was_opened_without_its_row(
-    deaths: list[tuple[str, int, bool]], adversary: str
+    deaths: list[tuple[str, int, bool]], setting: str
 ) -> None:
-    plan = a_plan(2, CLIENT, cohort={"adversary": adversary})
+    plan = a_plan(2, CLIENT, **SETTINGS[setting])
     with tempfile.TemporaryDirectory() as folder, ScriptedRun(Path(folder), plan, 5) as run:
         revealed: set[tuple[int, int]] = set()
         frames_left = math.inf
@@ -210,7 +217,7 @@ def test_whenever_the_server_dies_no_sum_was_opened_without_its_row(
 
         def look(frames: Mapping[str, Question], seconds: float, limit: int) -> None:
             question = next(iter(frames.values()))
-            if stage_of(frames) == "reveal" and not isinstance(question, TaskFrame):
+            if stage_of(frames) in ("reveal", "open") and not isinstance(question, TaskFrame):
                 revealed.add((question.round, question.attempt))
             assert {(*at, "client", "update", "opened") for at in revealed} <= set(rows(run))
 

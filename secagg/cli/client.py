@@ -78,7 +78,7 @@ def client(
     give_up_after: float | None,
     as_json: bool,
 ) -> None:
-    """Take part in a run: MODULE:FUNCTION trains, Task -> Update, and only its masked vector leaves.
+    """Take part in a run: MODULE:FUNCTION trains, Task -> Update, and only its protected vector leaves.
 
     Waits for the server, and reconnects by itself. Its own metrics show on a terminal, and are never written
     to a pipe or a file.

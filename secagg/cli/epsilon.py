@@ -37,7 +37,8 @@ def _of(one: Privacy) -> str:
     """Against the strongest audience that anything is proven against."""
     where = f"at delta {one.delta:g} for one {one.unit}"
     if math.isfinite(one.colluders.epsilon):
-        return f"epsilon {one.colluders.epsilon:.3g} {where}, against the server and who colludes with it"
+        against = "against the server and the colluders that the plan tolerates"
+        return f"epsilon {one.colluders.epsilon:.3g} {where}, {against}"
     if math.isfinite(one.public.epsilon):
         return f"epsilon {one.public.epsilon:.3g} {where}, against the public, and none against the server"
     return f"no epsilon {where}"

@@ -11,7 +11,7 @@ from secagg.cli.targets import CommandError
 from secagg.durable import whole_file
 from secagg.errors import EncodingError, RunError, UpdateError
 from secagg.plan import Plan
-from secagg.protections import codec_of
+from secagg.protections import Assignment
 from secagg.weights import Array, Weights, load, save
 
 __all__ = ["FIRST_MODEL", "closed_rounds", "initial_weights", "newest_model", "nothing_opened", "write_model"]
@@ -24,7 +24,7 @@ def initial_weights(path: Path, plan: Plan) -> Weights:
     """The arrays of a safetensors file, which `plan` can aggregate. Raises CommandError, the codec's code."""
     try:
         weights = load(path)
-        codec_of(plan, weights)
+        Assignment.of(plan, weights, bytes(16), 1)
     except (UpdateError, EncodingError) as error:
         raise CommandError(error.code, f"{path}: {error.message}", error.hint or _HOW_TO_WRITE_ONE) from None
     except OSError as error:

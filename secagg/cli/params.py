@@ -1,4 +1,4 @@
-"""`secagg params`: what a choice of cohort and encoding tolerates and costs, before anyone runs it."""
+"""`secagg params`: what a choice of cohort, protection and encoding tolerates and costs, before a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,26 @@ __all__ = ["params"]
 
 @click.command()
 @click.option("--plan", type=EXISTING_FILE, help="Begin with this plan; the other options change it.")
+@click.option(
+    "--protection",
+    type=click.Choice(["masks", "bfv", "ckks"]),
+    help="What hides the updates. [default: masks]",
+)
+@click.option(
+    "--recompute/--no-recompute",
+    default=None,
+    help="bfv and ckks: who opens the sum adds the ciphertexts itself. [default: no]",
+)
 @click.option("--clients", type=int, help="max_clients: the most that take part in a round.")
-@click.option("--colluders", type=float, help="Share assumed to collude with the server. [default: 0.1]")
+@click.option(
+    "--colluders", type=float, help="Share assumed to collude with the server. [default: 0.1; bfv, ckks: 0]"
+)
 @click.option("--dropouts", type=float, help="Share assumed to vanish during the protocol. [default: 0.2]")
-@click.option("--adversary", type=click.Choice(["malicious", "semi-honest"]), help="[default: malicious]")
+@click.option(
+    "--adversary",
+    type=click.Choice(["malicious", "semi-honest"]),
+    help="[default: malicious; bfv, ckks without --recompute: semi-honest]",
+)
 @click.option("--min-survivors", type=int, help="No sum over fewer. [default: 3]")
 @click.option(
     "--dim",
@@ -43,6 +59,8 @@ __all__ = ["params"]
 @verbose_option
 def params(
     plan: Path | None,
+    protection: str | None,
+    recompute: bool | None,
     clients: int | None,
     colluders: float | None,
     dropouts: float | None,
@@ -55,9 +73,10 @@ def params(
     max_examples: int | None,
     as_json: bool,
 ) -> None:
-    """Say what a cohort tolerates and what a round costs: graph, threshold, ring, bytes, CPU.
+    """Say what a cohort tolerates and what a round costs: thresholds, ring, bytes, CPU.
 
-    A choice that cannot work is refused, with the nearest ones that do.
+    Of bfv and ckks also who can open what, and the scheme with its security and its error. A choice that
+    cannot work is refused, with the nearest ones that do.
     """
     if plan is None and clients is None:
         raise click.UsageError("give --clients N, or --plan PLAN")
@@ -65,7 +84,8 @@ def params(
         raise click.UsageError(
             "--weighting public goes with --plan, whose [aggregation.weights] it counts by"
         )
-    from secagg.cli.prospect import planned, prospect
+    from secagg.cli.choice import planned, terms_of
+    from secagg.cli.prospect import prospect
 
     cohort = {
         "max_clients": clients,
@@ -75,11 +95,14 @@ def params(
         "min_survivors": min_survivors,
     }
     changes = {
+        "protection": _given({"kind": protection, "recompute": recompute}),
         "cohort": _given(cohort),
         "encoding": _given({"clip_norm": clip_norm, "precision": precision}),
         "aggregation": _given({"weighting": weighting, "max_examples": max_examples}),
     }
-    found = prospect(planned(plan, changes), dim)
+    chosen = terms_of(changes) if plan is None else {}
+    changes["cohort"] |= chosen
+    found = prospect(planned(plan, changes), dim, chosen)
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:

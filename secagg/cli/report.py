@@ -164,7 +164,7 @@ def _show(made: Mapping[str, Any]) -> None:
         console.print(sentence, markup=False)
         console.print()
     if made["units"]:
-        facts = trust_table(made["units"], made["cohort"]["colluders"])
+        facts = trust_table(made["units"], made["cohort"])
         table = Table(title=facts.caption, title_justify="left")
         for head in facts.head:
             table.add_column(head)

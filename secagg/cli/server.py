@@ -68,6 +68,7 @@ def server(
     from secagg.protections import least_cohort
     from secagg.server import Server
     from secagg.units import format_duration
+    from secagg.who_can_open import who_can_open
 
     asked = Plan.load(plan)
     initial = initial_weights(weights, asked)
@@ -103,6 +104,13 @@ def server(
                 next_round=begun + 1,
                 rounds=rounds,
             )
+            if limits := tuple(who_can_open(asked)):
+                out.say(
+                    "who-can-open",
+                    f"under {asked.protection.kind}: {'; '.join(limits)}",
+                    protection=asked.protection.kind,
+                    who_can_open=limits,
+                )
             if begun < rounds:
                 wanted = cohort.population if cohort.sampling == "poisson" else cohort.max_clients
                 out.say(

@@ -47,7 +47,8 @@ __all__ = ["simulate"]
     "--masks/--no-masks",
     default=True,
     show_default=True,
-    help="Without masks it is faster, and the sums are the same to the bit for the same rounding.",
+    help="Without masks, or the plan's ciphertexts, it is faster, and the sums are the same to the bit for "
+    "the same rounding.",
 )
 @click.option(
     "--out", type=NEW_FILE, callback=in_a_folder, help="Where the final model is written, as safetensors."
@@ -104,14 +105,15 @@ def simulate(
         words = "the run is over"
         if result.exhausted:
             words = f"the plan's epsilon is used up after round {played} of {asked.run.rounds}"
-        words += "" if result.masked else ", without masks"
+        words += _protection_in_words(asked, result.masked)
         words += f"; the final model is {out}" if out else ""
         words += f"; the run is kept in {result.run_dir}" if result.run_dir else ""
         words += in_words(result.privacy)
         screen.say(
             "finished",
             words,
-            masked=result.masked,
+            masked=result.masked and not asked.protection.homomorphic,
+            protection=asked.protection.kind if result.masked else "none",
             model=str(out) if out else None,
             run_dir=str(result.run_dir) if result.run_dir else None,
             exhausted=result.exhausted,
@@ -119,6 +121,14 @@ def simulate(
         )
         if result.exhausted:
             ctx.exit(BudgetError.exit_code)
+
+
+def _protection_in_words(plan: Plan, protected: bool) -> str:
+    """Nothing where all was as it should be: under masks."""
+    kind = plan.protection.kind
+    if not plan.protection.homomorphic:
+        return "" if protected else ", without masks"
+    return f", over {kind} ciphertexts" if protected else f", without {kind} ciphertexts"
 
 
 def _train_functions(target: str, plan: Plan) -> dict[str, Train]:

@@ -17,9 +17,8 @@ from datetime import datetime
 from traceback import clear_frames
 
 from secagg.credentials import Credentials
-from secagg.encoding.packing import pack_into, packed_size
 from secagg.errors import FloorError, ProtocolError, SecaggError, ServerFault
-from secagg.homomorphic.cohort import Cohort, Terms, verify_entry
+from secagg.homomorphic.cohort import Cohort, Terms, require_size, verify_entry
 from secagg.homomorphic.decryptor import Decryptor
 from secagg.homomorphic.engine import PublicKey, SecretKey
 from secagg.homomorphic.messages import (
@@ -193,6 +192,7 @@ class HomomorphicClient:
 
     def _verify(self, roster: tuple[Entry, ...]) -> Cohort:
         """The whole roster, and this client's own place in it."""
+        require_size(len(roster), self._terms)  # before a certificate is looked at
         own = [at for at, entry in enumerate(roster) if entry.id == self._id]
         if len(own) != 1 or roster[own[0]].advertisement != self._own:
             raise ServerFault("own-entry", "the roster does not hold this client's own entry as it sent it")
@@ -245,7 +245,7 @@ class HomomorphicClient:
             channel_key(shared, member.id, self._id, member.channel_pk, self._channel.public, cohort.context),
             request.sealed,
         )
-        if opened is None:
+        if not opened:
             raise ServerFault("secret-sealed", f"what '{member.id}' sealed for this client does not open")
         secret = Secret(opened)
         try:
@@ -262,18 +262,7 @@ class HomomorphicClient:
         """The signed ciphertexts of this client's vector, block by block into one reply."""
         if self._vector is None:
             raise ServerFault("session-closed", "this attempt is over at this client")
-        scheme = self._terms.scheme
-        out = bytearray(scheme.size)
-        view = memoryview(out)
-        width = 2 * scheme.degree
-        sizes = [packed_size(width, prime.bit_length()) for prime in scheme.primes]
-        for block in range(scheme.blocks):
-            words = public.encrypt(self._vector[block * scheme.block : (block + 1) * scheme.block])
-            section = 0
-            for vector, prime, size in zip(words, scheme.primes, sizes, strict=True):
-                at = section + block * size
-                pack_into(vector, prime.bit_length(), view[at : at + size])
-                section += scheme.blocks * size
+        out = public.encrypt_vector(self._vector)
         self._digest = hashlib.sha256(out).digest()
         head = UploadReply(self._sign("ciphertext", self._under, self._digest), b"").head()
         return bytearray(head) + out

@@ -20,7 +20,7 @@ from secagg.homomorphic.messages import Entry
 from secagg.homomorphic.scheme import Scheme
 from secagg.membership import Admits, claim_keys, require_sorted, signed, verify_member
 
-__all__ = ["DECRYPTORS", "Cohort", "Member", "Terms", "verify_entry"]
+__all__ = ["DECRYPTORS", "Cohort", "Member", "Terms", "require_size", "verify_entry"]
 
 DECRYPTORS: Final = 3
 """How many of a cohort hold the secret key: each can open what the server shows it, and one must stay."""
@@ -33,6 +33,19 @@ class Terms:
     scheme: Scheme
     min_survivors: int
     recompute: bool
+
+
+def require_size(n: int, terms: Terms) -> None:
+    """Raises ProtocolError `cohort-too-small` or `cohort-too-large`."""
+    if n < terms.min_survivors:
+        raise ProtocolError(
+            "cohort-too-small",
+            f"{n} clients, and the plan opens no sum over fewer than {terms.min_survivors}",
+        )
+    if n > terms.scheme.max_clients:
+        raise ProtocolError(
+            "cohort-too-large", f"{n} clients, and the plan admits {terms.scheme.max_clients}"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,14 +103,8 @@ class Cohort:
     @classmethod
     def of(cls, members: Sequence[Member], terms: Terms, context: bytes) -> Cohort:
         """Raises ProtocolError `cohort-too-small`, `cohort-too-large`, `member-repeated`, `key-repeated`."""
-        n, most = len(members), terms.scheme.max_clients
-        if n < terms.min_survivors:
-            raise ProtocolError(
-                "cohort-too-small",
-                f"{n} clients, and the plan opens no sum over fewer than {terms.min_survivors}",
-            )
-        if n > most:
-            raise ProtocolError("cohort-too-large", f"{n} clients, and the plan admits {most}")
+        n = len(members)
+        require_size(n, terms)
         require_sorted([member.id for member in members])
         seen: set[bytes] = set()
         for member in members:

@@ -11,7 +11,6 @@ rounded to the exact integers, which anyone who knew the plaintexts could comput
 from __future__ import annotations
 
 import hashlib
-from itertools import pairwise
 
 import numpy as np
 
@@ -90,9 +89,13 @@ class Decryptor:
         return f"fetch-{left[0].position}" if left else "open"
 
     def fetch(self, request: FetchRequest) -> None:
-        """Adds the next survivor's ciphertext. Raises ServerFault `part-changed`, EncodingError."""
-        if self._confirmed is None or self._total is None:
-            raise ServerFault("stage-order", "a ciphertext before the survivors were confirmed")
+        """Adds the next survivor's ciphertext.
+
+        Raises ServerFault `stage-order`, `part-changed`, and EncodingError as `words.add_words` does.
+        """
+        due = self.next_stage == f"fetch-{request.position}"
+        if not due or self._confirmed is None or self._total is None:
+            raise ServerFault("stage-order", "a ciphertext that is not the next one to add")
         part = self._confirmed.parts[self._added]
         if hashlib.sha256(request.ciphertext).digest() != part.digest:
             raise ServerFault("part-changed", "not the ciphertext that its owner signed")
@@ -133,9 +136,7 @@ class Decryptor:
         return self._total
 
     def _check_survivors(self, survivors: tuple[int, ...]) -> None:
-        if any(one >= other for one, other in pairwise(survivors)) or (
-            survivors and survivors[-1] >= len(self._cohort)
-        ):
+        if survivors and survivors[-1] >= len(self._cohort):  # in order, as they were read
             raise ServerFault("survivors-unknown", "a survivor that is not in the roster")
         if self._own not in survivors:
             raise ServerFault("survivors-without-self", "this client sent its vector and is not in the sum")

@@ -21,11 +21,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from secagg.encoding.packing import BLOCK, pack_into, packed_size
 from secagg.encoding.ring import word
 from secagg.errors import EncodingError, MissingExtraError
-from secagg.homomorphic.scheme import Scheme
+from secagg.homomorphic.scheme import LEAST_BUDGET, Scheme
 from secagg.homomorphic.slots import from_slots, to_slots
-from secagg.homomorphic.words import Words, pack_words, unpack_words
+from secagg.homomorphic.words import Words, pack_words, spread_words, unpack_words
 from secagg.keys import Secret
 from secagg.prg import Ring
 
@@ -35,7 +36,6 @@ _HEADER: Final = struct.Struct("<HBBBBHQ")
 """SEAL's: magic, its own size, major and minor version, compression, reserved, bytes in all."""
 _MAGIC: Final = 0xA15E
 _PLAIN, _ZLIB, _ZSTD = range(3)
-_LEAST_BUDGET: Final = 2
 _ZSTANDARD: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
@@ -44,11 +44,13 @@ def require_seal() -> tuple[ModuleType, ModuleType]:
     try:
         return import_module("tenseal.sealapi"), import_module(_ZSTANDARD)
     except ImportError as error:
-        raise MissingExtraError("tenseal", "he") from error
+        raise MissingExtraError("tenseal and backports.zstd", "he") from error
 
 
 class _Image:
     """SEAL's serialised form of one object, in memory that has a path; zeroed when it is done with."""
+
+    _file = -1
 
     def __init__(self) -> None:
         self._file = os.memfd_create("secagg", os.MFD_CLOEXEC)
@@ -79,6 +81,15 @@ class _Image:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _saved(thing: Any) -> bytes:
+    """SEAL's image of one of its objects."""
+    image = _Image()
+    thing.save(image.path)
+    saved = image.read()
+    image.close()
+    return saved
 
 
 class _Engine:
@@ -120,7 +131,12 @@ class _Engine:
         if self.scheme.kind == "bfv":
             self.encoder.encode(slots, plaintext)
         else:
-            self.encoder.encode(slots, float(self.scheme.scale), plaintext)
+            try:
+                self.encoder.encode(slots, float(self.scheme.scale), plaintext)
+            except ValueError as error:
+                raise EncodingError(
+                    "vector-too-large", "a vector is too large to be one of a cohort's in this ring"
+                ) from error
         return plaintext
 
     def decoded(self, plaintext: Any) -> Ring:
@@ -130,20 +146,13 @@ class _Engine:
         return from_slots(np.array(self.encoder.decode_complex(plaintext), dtype=np.complex128), self.scheme)
 
     def _shape(self, thing: Any, polynomials: int) -> bytes:
-        image = _Image()
-        thing.save(image.path)
-        body = image.read()
-        image.close()
-        return body[: len(body) - 8 * polynomials * self.scheme.degree]
+        saved = _saved(thing)
+        return saved[: len(saved) - 8 * polynomials * self.scheme.degree]
 
     def words_of(self, thing: Any) -> npt.NDArray[np.uint64]:
         """(polynomials, N) words of a key or ciphertext of SEAL's."""
-        image = _Image()
-        thing.save(image.path)
-        body = image.read()
-        image.close()
-        words = np.frombuffer(body, dtype="<u8", offset=len(self._shapes[type(thing).__name__]))
-        return words.reshape(-1, self.scheme.degree)
+        shape = self._shapes[type(thing).__name__]
+        return np.frombuffer(_saved(thing), dtype="<u8", offset=len(shape)).reshape(-1, self.scheme.degree)
 
     def thing_of(self, kind: str, words: npt.NDArray[np.uint64]) -> Any:
         """A PublicKey, SecretKey or Ciphertext of SEAL's from its words, which are below their primes."""
@@ -170,9 +179,9 @@ class PublicKey:
 
     @classmethod
     def from_bytes(cls, scheme: Scheme, data: bytes | bytearray | memoryview) -> PublicKey:
-        """Raises EncodingError `ciphertext-length`, `ciphertext-outside-ring`."""
+        """Raises EncodingError `ciphertext-length`, `ciphertext-outside-ring`, `public-key-degenerate`."""
         every = (*scheme.primes, scheme.special)
-        words = unpack_words(data, every, 2 * scheme.degree)
+        words = spread_words(data, every, 2 * scheme.degree)
         return cls(scheme, _engine(scheme).thing_of("PublicKey", _by_polynomial(words, scheme.degree)))
 
     def to_bytes(self) -> bytes:
@@ -185,6 +194,29 @@ class PublicKey:
         ciphertext = self._engine.seal.Ciphertext(self._engine.context)
         self._encryptor.encrypt(self._engine.encoded(block), ciphertext)
         return _by_prime(self._engine.words_of(ciphertext), len(self._engine.scheme.primes))
+
+    def encrypt_vector(self, vector: Ring) -> bytearray:
+        """`scheme.length` ring elements as they go on the wire (`words`): `scheme.size` bytes.
+
+        As many ciphertexts are packed together as `encoding.packing` takes at a time.
+        """
+        scheme = self._engine.scheme
+        out = bytearray(scheme.size)
+        view, width = memoryview(out), 2 * scheme.degree
+        together = BLOCK // width
+        for first in range(0, scheme.blocks, together):
+            last = min(first + together, scheme.blocks)
+            ciphertexts = [
+                self.encrypt(vector[block * scheme.block : (block + 1) * scheme.block])
+                for block in range(first, last)
+            ]
+            section = 0
+            for vectors, prime in zip(zip(*ciphertexts, strict=True), scheme.primes, strict=True):
+                size = packed_size(width, prime.bit_length())
+                stretch = view[section + first * size : section + last * size]
+                pack_into(np.concatenate(vectors), prime.bit_length(), stretch)
+                section += scheme.blocks * size
+        return out
 
 
 class SecretKey:
@@ -228,11 +260,11 @@ class SecretKey:
         engine = self._engine
         ciphertext = engine.thing_of("Ciphertext", _by_polynomial(words, engine.scheme.degree))
         if engine.scheme.kind == "bfv" and (
-            self._decryptor.invariant_noise_budget(ciphertext) < _LEAST_BUDGET
+            self._decryptor.invariant_noise_budget(ciphertext) < LEAST_BUDGET
         ):
             raise EncodingError(
                 "noise-budget",
-                f"a ciphertext has fewer than {_LEAST_BUDGET} bits of noise budget left: it is no sum of "
+                f"a ciphertext has fewer than {LEAST_BUDGET} bits of noise budget left: it is no sum of "
                 "fresh encryptions of one cohort",
             )
         plaintext = engine.seal.Plaintext()

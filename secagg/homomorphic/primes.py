@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["is_prime", "primes_below", "smallest_prime_from"]
 
 _WITNESSES: Final = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
-"""Enough below 3.3e24 (Sorenson and Webster 2015, arXiv 1509.00864): the test is exact for 64-bit numbers."""
+"""Enough below 3.1e23 (Sorenson and Webster 2015, arXiv 1509.00864): the test is exact for 64-bit numbers."""
 
 
 def is_prime(n: int) -> bool:

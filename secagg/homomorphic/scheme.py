@@ -13,7 +13,7 @@ plan and the model's size, so every side computes it for itself, with no library
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -25,7 +25,7 @@ from secagg.errors import EncodingError
 from secagg.homomorphic.error_bounds import floating_point_error, sum_of_coefficients, sum_of_slots
 from secagg.homomorphic.primes import primes_below, smallest_prime_from
 
-__all__ = ["MAX_MODULUS_BITS", "Kind", "Scheme", "scheme_for"]
+__all__ = ["LEAST_BUDGET", "MAX_MODULUS_BITS", "Kind", "Scheme", "scheme_for"]
 
 Kind = Literal["bfv", "ckks"]
 
@@ -35,7 +35,7 @@ MAX_MODULUS_BITS: Final = {2048: 54, 4096: 109, 8192: 218}
 _LARGEST_PRIME: Final = 60
 _LEAST_SPECIAL: Final = 20
 _LARGEST_PLAIN: Final = 60
-_LEAST_BUDGET: Final = 2
+LEAST_BUDGET: Final = 2
 """Bits of BFV's noise budget that every sum of a full cohort keeps; a decryptor refuses less."""
 
 
@@ -117,16 +117,18 @@ def scheme_for(kind: Kind, max_clients: int, bits: int, length: int) -> Scheme:
 
     Raises EncodingError `scheme-infeasible`, with the bound that no parameter set keeps.
     """
-    candidates = list((_bfv if kind == "bfv" else _ckks)(max_clients, bits, length))
+    candidates = list(_candidates(kind, max_clients, bits, length))
     if not candidates:
         raise EncodingError(
             "scheme-infeasible",
-            f"no {kind.upper()} parameters with 128-bit security add {max_clients} vectors of {bits}-bit "
-            "integers exactly",
+            f"no {kind.upper()} parameters add {max_clients} vectors of {bits}-bit integers exactly with "
+            f"128-bit security, which allows moduli of {_LIMITS}",
             _WAY_OUT[kind],
         )
     return min(candidates, key=lambda scheme: (scheme.size, scheme.degree))
 
+
+_LIMITS: Final = ", ".join(f"{most} bits at degree {degree}" for degree, most in MAX_MODULUS_BITS.items())
 
 _WAY_OUT: Final = {
     "bfv": "a coarser precision, a smaller clip_norm or fewer clients; or masks, which have no such bound",
@@ -134,49 +136,68 @@ _WAY_OUT: Final = {
 }
 
 
-def _bfv(clients: int, bits: int, length: int) -> Iterator[Scheme]:
+def _candidates(kind: Kind, clients: int, bits: int, length: int) -> Iterator[Scheme]:
     for degree in MAX_MODULUS_BITS:
-        for per_slot in range(1, (_LARGEST_PLAIN - 1) // bits + 1):
-            # Digits of at most 2^(b-1) in absolute value, in base 2^b, and as many signed values.
-            least = 2 * (1 << (bits - 1)) * ((1 << bits * per_slot) - 1) // ((1 << bits) - 1) + 1
-            plain_modulus = smallest_prime_from(least, degree)
-            if plain_modulus.bit_length() > _LARGEST_PLAIN:
-                continue
-            error = sum_of_coefficients(clients, degree, 1 << (_LEAST_SPECIAL - 1))
-            needed = math.ceil(2 ** (_LEAST_BUDGET + 1) * plain_modulus * error)
-            if (found := _moduli(degree, needed, plain_modulus)) is not None:
-                primes, special = found
-                yield Scheme(
-                    "bfv", clients, bits, length, degree, primes, special, plain_modulus, 0, per_slot
-                )
+        if kind == "bfv":
+            most = (_LARGEST_PLAIN - 1) // bits
+            found = [_bfv(clients, bits, length, degree, per_slot) for per_slot in range(1, most + 1)]
+        else:
+            found = [_ckks(clients, bits, length, degree)]
+        yield from (scheme for scheme in found if scheme is not None)
 
 
-def _ckks(clients: int, bits: int, length: int) -> Iterator[Scheme]:
+def _bfv(clients: int, bits: int, length: int, degree: int, per_slot: int) -> Scheme | None:
+    # Digits of at most 2^(b-1) in absolute value, in base 2^b, and as many signed values.
+    least = 2 * (1 << (bits - 1)) * ((1 << bits * per_slot) - 1) // ((1 << bits) - 1) + 1
+    plain_modulus = smallest_prime_from(least, degree)
+    if plain_modulus.bit_length() > _LARGEST_PLAIN:
+        return None
+
+    def needed(special: int) -> int:
+        return plain_modulus * math.ceil(sum_of_coefficients(clients, degree, special)) << (LEAST_BUDGET + 1)
+
+    found = _moduli(degree, needed, plain_modulus)
+    if found is None:
+        return None
+    return Scheme("bfv", clients, bits, length, degree, *found, plain_modulus, 0, per_slot)
+
+
+def _ckks(clients: int, bits: int, length: int, degree: int) -> Scheme | None:
     largest = 2.0 ** (bits - 1)
-    for degree in MAX_MODULUS_BITS:
-        left = 0.25 - floating_point_error(clients, degree, largest)
-        if left < 0.125:
-            continue
-        scale = math.ceil(sum_of_slots(clients, degree, 1 << (_LEAST_SPECIAL - 1)) / left)
-        # A coefficient is at most the largest slot, a complex one sqrt(2) times its larger part.
-        reach = 2 * math.sqrt(2) * (largest + 1)
-        if (found := _moduli(degree, math.ceil(reach * scale))) is not None:
-            primes, special = found
-            scale = int(math.prod(primes) / reach)
-            yield Scheme("ckks", clients, bits, length, degree, primes, special, 0, scale, 2)
+    left = 0.25 - floating_point_error(clients, degree, largest)
+    if left < 0.125:
+        return None
+    # A coefficient is at most the largest slot, a complex one sqrt(2) times its larger part: below half the
+    # modulus. SEAL wants what it encodes below a quarter: so it is, but for the only client of a cohort.
+    reach = max(2, 4 / clients) * math.sqrt(2) * (largest + 1)
+
+    def needed(special: int) -> int:
+        return math.ceil(reach * math.ceil(sum_of_slots(clients, degree, special) / left))
+
+    found = _moduli(degree, needed)
+    if found is None or len(found[0]) > 1:  # SEAL's decoding cancels digits of coefficients of two words
+        return None
+    primes, special = found
+    return Scheme("ckks", clients, bits, length, degree, primes, special, 0, int(primes[0] / reach), 2)
 
 
-def _moduli(degree: int, needed: int, avoid: int = 0) -> tuple[tuple[int, ...], int] | None:
-    """The fewest bits of primes with a product above `needed`, and a special prime; None: not securely."""
+def _moduli(degree: int, needed: Callable[[int], int], avoid: int = 0) -> tuple[tuple[int, ...], int] | None:
+    """The fewest bits of primes with a product above what is needed, and a special prime; None: not securely.
+
+    needed: of the special prime, or less. The special prime takes the room that the others leave.
+    """
     room = MAX_MODULUS_BITS[degree]
-    for total in range(max(needed.bit_length(), _LEAST_SPECIAL), room - _LEAST_SPECIAL + 1):
+    for total in range(_LEAST_SPECIAL, room - _LEAST_SPECIAL + 1):
+        special_size = min(_LARGEST_PRIME, room - total)
+        product = needed(1 << (special_size - 1))
+        if product.bit_length() > total:
+            continue
         count = -(-total // _LARGEST_PRIME)
         sizes = [total // count + (at < total % count) for at in range(count)]
-        special_size = min(_LARGEST_PRIME, room - total)
         chosen: list[int] = []
         for size in (*sizes, special_size):
             taken = {avoid, *chosen}
             chosen += islice((prime for prime in primes_below(size, degree) if prime not in taken), 1)
-        if len(chosen) == count + 1 and math.prod(chosen[:-1]) > needed:
+        if len(chosen) == count + 1 and math.prod(chosen[:-1]) > product:
             return tuple(chosen[:-1]), chosen[-1]
     return None

@@ -34,15 +34,22 @@ from secagg.homomorphic.messages import (
     UploadRequest,
 )
 from secagg.homomorphic.spool import Spool
-from secagg.homomorphic.words import Words, add_words, check_words, pack_words, zero_words
+from secagg.homomorphic.words import (
+    Words,
+    add_words,
+    check_words,
+    pack_words,
+    spread_words,
+    zero_words,
+)
 from secagg.membership import Admits
 from secagg.prg import Ring
 from secagg.session import Answers, Sum
 
 __all__ = ["HomomorphicServer"]
 
-_MISHAPS: Final = frozenset({"member-certificate"})
-"""What keeps a client out of an attempt and proves no lie: a certificate may expire in mid-run."""
+_MISHAPS: Final = frozenset({"member-certificate", "spool-failed"})
+"""What keeps a client out of an attempt and proves no lie: a certificate may expire, a disk be full."""
 
 _ENVELOPE: Final = 1024
 """More than a signature and its framing take; bounds replies before they are read."""
@@ -161,7 +168,7 @@ class HomomorphicServer:
         maker = cohort.position(client)
         if not cohort.verify(maker, key.signature, "public key", cohort.context, key.public_key):
             raise ProtocolError("public-key-signature", "the public key is not signed by its maker")
-        check_words(key.public_key, (*scheme.primes, scheme.special), 2 * scheme.degree)
+        spread_words(key.public_key, (*scheme.primes, scheme.special), 2 * scheme.degree)
         if tuple(position for position, _ in key.sealed) != tuple(sorted(cohort.decryptors[1:])):
             raise ProtocolError(
                 "secret-holders", "the secret key is sealed for the other decryptors, and no one"

@@ -7,7 +7,8 @@ SEAL and without a key. On the wire the primes' vectors follow each other, packe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from secagg.encoding.packing import pack, packed_size, unpacked_blocks
 from secagg.errors import EncodingError
 
-__all__ = ["Words", "add_words", "check_words", "pack_words", "unpack_words", "zero_words"]
+__all__ = ["Words", "add_words", "check_words", "pack_words", "spread_words", "unpack_words", "zero_words"]
 
 Words = list[npt.NDArray[np.uint64]]
 """One vector of words for each prime."""
@@ -52,25 +53,60 @@ def _sections(
     ]
 
 
-def check_words(data: bytes | bytearray | memoryview, primes: Sequence[int], count: int) -> None:
-    """Raises EncodingError `ciphertext-length`, or `ciphertext-outside-ring`: a word not below its prime."""
-    for section, prime in _sections(data, primes, count):
-        for _, block in unpacked_blocks(section, count, prime.bit_length()):
+def _blocks(
+    data: bytes | bytearray | memoryview, primes: Sequence[int], count: int
+) -> Iterator[tuple[int, int, npt.NDArray[np.uint64]]]:
+    """(a prime's index, start, words below that prime from there on), block after block."""
+    for at, (section, prime) in enumerate(_sections(data, primes, count)):
+        for start, block in unpacked_blocks(section, count, prime.bit_length()):
             if int(block.max()) >= prime:
                 raise EncodingError("ciphertext-outside-ring", "a word is not below its prime")
+            yield at, start, block
+
+
+def check_words(data: bytes | bytearray | memoryview, primes: Sequence[int], count: int) -> None:
+    """Raises EncodingError `ciphertext-length`, or `ciphertext-outside-ring`: a word not below its prime."""
+    for _ in _blocks(data, primes, count):
+        pass
+
+
+def spread_words(data: bytes | bytearray | memoryview, primes: Sequence[int], count: int) -> Words:
+    """A public key's `count` words modulo each prime, checked as `check_words` does, and that they can hide.
+
+    A key with a polynomial of zeros, or of one value, encrypts to what anyone can read. Random words below a
+    prime of 20 bits or more hardly ever repeat. Raises EncodingError `public-key-degenerate`.
+    """
+    words = unpack_words(data, primes, count)
+    for vector in words:
+        for polynomial in vector.reshape(2, -1):
+            if len(np.unique(polynomial)) < len(polynomial) // 2:
+                raise EncodingError(
+                    "public-key-degenerate", "a public key whose words repeat hides nothing from anybody"
+                )
+    return words
 
 
 def add_words(data: bytes | bytearray | memoryview, primes: Sequence[int], total: Words) -> None:
-    """Adds packed words into `total`, modulo each prime; checks all of them before it adds any.
+    """Adds packed words into `total`, modulo each prime: all of them or, if one is refused, none.
 
+    Unpacking costs more than adding, so it is done once; what a refused vector has added is taken out again.
     Raises EncodingError as `check_words` does.
     """
-    check_words(data, primes, len(total[0]))
-    for (section, prime), vector in zip(_sections(data, primes, len(total[0])), total, strict=True):
-        for start, block in unpacked_blocks(section, len(vector), prime.bit_length()):
-            stretch = vector[start : start + len(block)]
+    count, added = len(total[0]), 0
+    try:
+        for at, start, block in _blocks(data, primes, count):
+            stretch = total[at][start : start + len(block)]
             stretch += block
-            np.minimum(stretch, stretch - np.uint64(prime), out=stretch)  # below its prime again, by wrapping
+            np.subtract(stretch, np.uint64(primes[at]), out=block)
+            np.minimum(stretch, block, out=stretch)  # below its prime again, by wrapping
+            added += 1
+    except EncodingError:
+        for at, start, block in islice(_blocks(data, primes, count), added):
+            stretch = total[at][start : start + len(block)]
+            stretch -= block
+            np.add(stretch, np.uint64(primes[at]), out=block)
+            np.minimum(stretch, block, out=stretch)
+        raise
 
 
 def unpack_words(data: bytes | bytearray | memoryview, primes: Sequence[int], count: int) -> Words:

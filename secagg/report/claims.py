@@ -16,6 +16,7 @@ from typing import Final
 from secagg.plan import Plan, policy_of
 from secagg.privacy.accountant import Privacy, Spent
 from secagg.report.figures import bound, counted, guess
+from secagg.report.parties import shield_of, who_can_open
 
 __all__ = ["ADJACENCY", "Circumstances", "claims"]
 
@@ -30,14 +31,15 @@ ADJACENCY: Final = {
 class Circumstances:
     """What a claim's wording depends on beside the plan and its account.
 
-    opened: rounds whose sum was opened; of a prospect, all. over: nothing more will be opened.
+    opened: rounds whose sum was opened; of a prospect, all. over: nothing more will be opened. protected: as
+    the plan asks.
     """
 
     opened: int
     over: bool = True
     prospect: bool = False
     simulated: bool = False
-    masked: bool = True
+    protected: bool = True
 
 
 def claims(plan: Plan, accounts: Sequence[Privacy], about: Circumstances) -> tuple[str, ...]:
@@ -51,6 +53,8 @@ def _sentences(plan: Plan, accounts: Sequence[Privacy], about: Circumstances) ->
         return
     if not about.opened:
         yield "No sum was opened in this run: nothing that a client computed from its data was released."
+        if plan.protection.homomorphic and about.protected:
+            yield who_can_open(plan)
         return
     if not accounts:
         models = "a run of this plan" if about.prospect else "this run"
@@ -64,22 +68,26 @@ def _sentences(plan: Plan, accounts: Sequence[Privacy], about: Circumstances) ->
             if account.unit == "client"
             else _of_examples(plan, account, about)
         )
+    if plan.protection.homomorphic:
+        own = plan.privacy.local is not None and not plan.metrics
+        yield who_can_open(plan) + " What is claimed for an example holds even so." * own
     if not about.over and not about.prospect:
         opened = counted(about.opened, "round")
         yield f"The run is not over: this is about the sums of {opened}, all that were opened."
     if about.simulated:
-        left_out = plan.protection.kind == "masks" and not about.masked
+        shield = shield_of(plan.protection.kind)
+        left_out = plan.protection.kind != "none" and not about.protected
         yield (
             "This was a simulation: one process held the data of every client"
-            + ", and nothing was masked" * left_out
+            + f", and nothing was {shield.done}" * left_out
             + "; the figures are those of the same run among separate clients" * bool(accounts)
-            + ", with masks" * (left_out and bool(accounts))
+            + f", with {shield.noun}" * (left_out and bool(accounts))
             + "."
         )
 
 
 def _of_clients(plan: Plan, account: Privacy, about: Circumstances) -> Iterator[str]:
-    c, n = policy_of(plan).c, plan.cohort.max_clients
+    c = policy_of(plan).c
     whether = "a given client took part with its data or with none"
     if plan.privacy.placement == "central":
         yield _sentence(
@@ -91,13 +99,14 @@ def _of_clients(plan: Plan, account: Privacy, about: Circumstances) -> Iterator[
             "that it opens; against the server nothing is proven",
         )
     else:
-        another = whether.replace("a given", "another given") if c else whether
+        another = whether.replace("a given", "another given") if c or plan.protection.homomorphic else whether
+        other = "other " * (not plan.protection.homomorphic)
         yield _sentence(
-            f"Somebody who sees every model{_scope(plan, about)}, even together with {_allies(c, n)},",
+            f"Somebody who sees every model{_scope(plan, about)}, {_even(plan)},",
             another,
             account.colluders,
             "client",
-            f"provided that {_colluding(c, n)}, that every other client runs this software unchanged, and "
+            f"provided that {_colluding(plan)}, that every {other}client runs this software unchanged, and "
             "that the authority enrols nobody on the server's behalf",
         )
         if account.public.epsilon < account.colluders.epsilon:
@@ -116,7 +125,6 @@ def _of_clients(plan: Plan, account: Privacy, about: Circumstances) -> Iterator[
 
 
 def _of_examples(plan: Plan, account: Privacy, about: Circumstances) -> Iterator[str]:
-    c, n = policy_of(plan).c, plan.cohort.max_clients
     worst, also, models = account.colluders, "", _scope(plan, about)
     scope = f"{models}, even together with the server and all other clients,"
     if plan.metrics:  # their noise is not the client's own alone
@@ -124,8 +132,8 @@ def _of_examples(plan: Plan, account: Privacy, about: Circumstances) -> Iterator
             worst, scope = account.public, f"{models}, but not what the server sees,"
             also = ", and that the server adds the noise of the metrics and keeps its sums to itself"
         else:
-            scope = f"{models}, even together with {_allies(c, n)},"
-            also = f", and that {_colluding(c, n)}"
+            scope = f"{models}, {_even(plan)},"
+            also = f", and that {_colluding(plan)}"
     yield _sentence(
         f"Somebody who sees every model{scope}",
         "one given example was among the data that a client trained on",
@@ -161,12 +169,30 @@ def _scope(plan: Plan, about: Circumstances) -> str:
     return f" of all {counted(about.opened, 'round')}"
 
 
-def _allies(c: int, n: int) -> str:
-    return f"the server and any {c} of its at most {n} clients" if c else "the server"
+def _even(plan: Plan) -> str:
+    """The worst against whom a claim holds."""
+    c, n = policy_of(plan).c, plan.cohort.max_clients
+    if plan.protection.homomorphic:
+        return "even the server or a client that opens the sums"
+    return "even together with " + (
+        f"the server and any {c} of its at most {n} clients" if c else "the server"
+    )
 
 
-def _colluding(c: int, n: int) -> str:
-    if not c:
-        return "no client colludes with the server"
-    verb = "colludes" if c == 1 else "collude"
-    return f"no more than {c} of the at most {n} clients in a round {verb} with the server"
+def _colluding(plan: Plan) -> str:
+    """What is assumed of the server and of those who may work together with it."""
+    c, n = policy_of(plan).c, plan.cohort.max_clients
+    if plan.protection.homomorphic:
+        assumed = (
+            "no client, and so none that holds the key, works together with the server or with another client"
+        )
+        if plan.protection.recompute:
+            assumed += ", that none that holds the key opens more than the sum"
+    elif not c:
+        assumed = "no client colludes with the server"
+    else:
+        verb = "colludes" if c == 1 else "collude"
+        assumed = f"no more than {c} of the at most {n} clients in a round {verb} with the server"
+    if not policy_of(plan).malicious:
+        assumed += ", that the server keeps to the protocol"
+    return assumed

@@ -26,13 +26,16 @@ from secagg.privacy.mechanisms import (
 from secagg.report.claims import ADJACENCY, Circumstances, claims
 from secagg.report.digests import code_digest, ledger_digest, metrics_digest, rosters_stay_private
 from secagg.report.figures import bound, guess_bound, ranges
+from secagg.report.key_holders import held_in_round, key_holders
+from secagg.report.parties import learns
 from secagg.report.record import Row, RunRecord
-from secagg.report.scope import covered, learns, limits, noise_in_the_ring, not_covered
+from secagg.report.scope import covered, limits, noise_in_the_ring, not_covered
 from secagg.report.spending import Total, after_rounds
 
 __all__ = [
     "FORMAT",
     "codec_for",
+    "cohort_of",
     "document",
     "encoding_of",
     "noise_of",
@@ -53,7 +56,7 @@ def document(record: RunRecord) -> dict[str, Any]:
     accounts = privacy_of(uses, deltas_of(plan))
     totals = after_rounds(uses, deltas_of(plan))
     over = record.about.finished is not None
-    about = Circumstances(len(opened), over, simulated=record.simulated, masked=record.masked)
+    about = Circumstances(len(opened), over, simulated=record.simulated, protected=record.protected)
     return {
         "format": FORMAT,
         "kind": "run",
@@ -68,23 +71,18 @@ def document(record: RunRecord) -> dict[str, Any]:
             "rounds_closed": len(record.closed),
             "rounds_opened": len(opened),
             "simulated": record.simulated,
-            "masked": record.masked and plan.protection.kind == "masks",
+            "protected": record.protected,
         },
         "units": [_unit(record, codec, account, totals.get(account.unit, [])) for account in accounts],
-        "cohort": {
-            "max_clients": plan.cohort.max_clients,
-            "min_survivors": plan.cohort.min_survivors,
-            "colluders": policy_of(plan).c,
-            "adversary": plan.cohort.adversary,
-            "protection": plan.protection.kind,
-        },
+        "cohort": cohort_of(plan),
         "sampling": sampling_of(plan),
         "encoding": encoding_of(plan, codec),
         "rounds": _rounds(record, codec),
+        "key_holders": key_holders(record),
         "covered": list(covered(plan)),
         "not_covered": list(not_covered(plan)),
-        "learns": [asdict(seen) for seen in learns(plan, record.masked)],
-        "limits": list(limits(plan, codec, record.simulated, record.masked)),
+        "learns": [asdict(seen) for seen in learns(plan, record.protected)],
+        "limits": list(limits(plan, codec, record.simulated, record.protected)),
         "attacks": None,
         "digests": {
             "plan": plan.digest.hex(),
@@ -233,6 +231,18 @@ def noise_of(mechanism: Mechanism) -> dict[str, float | None]:
 # -- the whole run ------------------------------------------------------------------------------------
 
 
+def cohort_of(plan: Plan) -> dict[str, Any]:
+    """Who may take part, what is assumed of them, and what hides their updates."""
+    return {
+        "max_clients": plan.cohort.max_clients,
+        "min_survivors": plan.cohort.min_survivors,
+        "colluders": policy_of(plan).c,
+        "adversary": plan.cohort.adversary,
+        "protection": plan.protection.kind,
+        "recompute": bool(plan.protection.recompute),
+    }
+
+
 def sampling_of(plan: Plan) -> dict[str, Any]:
     """What is asserted of how clients were drawn, and what is enforced."""
     cohort = plan.cohort
@@ -337,6 +347,7 @@ def _round(
         "clip_norm": norm,
         "noise": noise,
         "unclipped": _unclipped(closed),
+        "key_holders": held_in_round(record, number),
     }
 
 

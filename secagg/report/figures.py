@@ -8,7 +8,19 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from itertools import groupby
 from typing import Final
 
-__all__ = ["NONE", "bound", "counted", "given", "guess", "guess_bound", "left", "plain", "ranges", "span"]
+__all__ = [
+    "NONE",
+    "bound",
+    "counted",
+    "given",
+    "guess",
+    "guess_bound",
+    "left",
+    "or_dash",
+    "plain",
+    "ranges",
+    "span",
+]
 
 NONE: Final = "none"
 """What stands where nothing is proven: no number is large enough to say so."""
@@ -44,6 +56,11 @@ def plain(number: float) -> str:
     if number == int(number) and abs(number) < 1e15:
         return str(int(number))
     return f"{number:.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:.4g}"
+
+
+def or_dash(number: float | None) -> str:
+    """As `plain`, and a dash where there is no number."""
+    return "–" if number is None else plain(number)
 
 
 def guess_bound(epsilon: float, delta: float) -> float:

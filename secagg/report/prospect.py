@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from secagg.encoding.codec import Codec
 from secagg.errors import EncodingError, PrivacyError
-from secagg.plan import Plan, policy_of
+from secagg.plan import Plan
 from secagg.plan_settings import (
     budget_audience,
     deltas_of,
@@ -29,8 +29,9 @@ from secagg.privacy.accountant import privacy_of, within
 from secagg.privacy.mechanisms import Use
 from secagg.report.claims import Circumstances, claims
 from secagg.report.digests import code_digest
-from secagg.report.document import FORMAT, encoding_of, noise_of, sampling_of, unit_of
-from secagg.report.scope import covered, learns, limits, not_covered
+from secagg.report.document import FORMAT, cohort_of, encoding_of, noise_of, sampling_of, unit_of
+from secagg.report.parties import learns
+from secagg.report.scope import covered, limits, not_covered
 from secagg.report.spending import shown_rounds
 from secagg.weights import Layout, Part
 
@@ -95,13 +96,7 @@ def prospect(plan: Plan, size: int) -> dict[str, Any]:
             {**unit_of(plan, codec, account), "mechanisms": _queries(one, account.unit)}
             for account in accounts
         ],
-        "cohort": {
-            "max_clients": plan.cohort.max_clients,
-            "min_survivors": plan.cohort.min_survivors,
-            "colluders": policy_of(plan).c,
-            "adversary": plan.cohort.adversary,
-            "protection": plan.protection.kind,
-        },
+        "cohort": cohort_of(plan),
         "noise": _noise(plan, size, codec),
         "sampling": sampling_of(plan),
         "encoding": encoding_of(plan, codec),
@@ -116,8 +111,8 @@ def prospect(plan: Plan, size: int) -> dict[str, Any]:
         "alternatives": list(_alternatives(variant, layout)),
         "covered": list(covered(plan)),
         "not_covered": list(not_covered(plan)),
-        "learns": [asdict(seen) for seen in learns(plan, masked=True)],
-        "limits": list(limits(plan, codec, simulated=False, masked=True)),
+        "learns": [asdict(seen) for seen in learns(plan, protected=True)],
+        "limits": list(limits(plan, codec, simulated=False, protected=True)),
         "digests": {
             "plan": plan.digest.hex(),
             "code": code_digest(),

@@ -14,6 +14,7 @@ from secagg.report.sections import (
     audience_name,
     budget_words,
     encoding_section,
+    key_words,
     trust_table,
     unit_name,
 )
@@ -36,13 +37,13 @@ def prospect_page(document: Document) -> Page:
 
 
 def _sections(document: Document) -> Iterator[Section]:
-    plan, colluders = document["plan"], document["cohort"]["colluders"]
+    plan = document["plan"]
     if document["units"]:
         yield Section(
             f"After {counted(plan['rounds_affordable'], 'round')}, against whom",
             (f'"{NONE}" means that nothing is proven against that party.',),
             items=tuple(_remarks(document)),
-            tables=(trust_table(document["units"], colluders),),
+            tables=(trust_table(document["units"], document["cohort"]),),
         )
     else:
         yield Section(
@@ -83,7 +84,8 @@ def _remarks(document: Document) -> Iterator[str]:
                 "client calibrates its noise to it by itself, for its own amount of data."
             )
         if unit["budget"] is not None:
-            yield f"{name}: {budget_words(unit['budget'])}"
+            yield f"{name}: {budget_words(unit['budget'], document['cohort'])}"
+    yield from key_words(document)
     yield from early_end(document["plan"])
 
 
@@ -148,7 +150,7 @@ def _of_weights(deviation: float) -> str:
 def _choices(document: Document) -> Section:
     plan, cohort, noise = document["plan"], document["cohort"], document["noise"]
     audience = next(iter(document["alternatives"]))["audience"]
-    against = audience_name(audience, cohort["colluders"])
+    against = audience_name(audience, cohort)
     charts = [
         chart
         for chart in (
@@ -223,7 +225,7 @@ def _chart(
     whole: bool = False,
     logarithmic: bool = False,
 ) -> Chart | None:
-    lines = audience_lines(entries, document["cohort"]["colluders"])
+    lines = audience_lines(entries, document["cohort"])
     marks = tuple(
         (x, entry[audience])
         for audience in ("public", "server", "colluders")

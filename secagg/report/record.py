@@ -19,14 +19,12 @@ import numpy as np
 from secagg.errors import RunError, UpdateError
 from secagg.plan import Plan
 from secagg.report.ledger_rows import Attempt, Row, read_ledger
+from secagg.report.log_events import KeysHeld, events_in
 from secagg.report.untrusted import content, parsed, shown
 from secagg.run_file import RunFile
 from secagg.weights import Layout
 
 __all__ = ["Attempt", "Row", "RunRecord", "layout_in", "read"]
-
-SIMULATED: Final = "simulated"
-"""The event by which a simulation's log says that it is one, and whether its sums were masked."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class RunRecord:
 
     closed: how each round ended, as the ledger keeps it; outcomes: its number and outcome, as the ledger's
     columns have them beside that record. metrics: metrics.jsonl as it is. layout: of the model. simulated:
-    played in one process; masked: whether its sums were protected there.
+    played in one process. protected: its sums were, as the plan asks; False where the plan asks for nothing,
+    and of a simulation without cryptography. keys: who held those of homomorphic summation, by log.jsonl.
     """
 
     path: Path
@@ -48,7 +47,13 @@ class RunRecord:
     metrics: bytes
     layout: Layout
     simulated: bool
-    masked: bool
+    protected: bool
+    keys: tuple[KeysHeld, ...]
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether its sums were homomorphic: some clients held keys."""
+        return self.protected and self.plan.protection.homomorphic
 
     @property
     def opened(self) -> dict[int, Attempt]:
@@ -83,7 +88,7 @@ def read(path: str | Path) -> RunRecord:
                 "put that plan back; if nobody changed it, use the version of secagg that began the run",
             )
         metrics = content(path / "metrics.jsonl")
-        simulated, masked = _simulated(path / "log.jsonl")
+        events = events_in(path / "log.jsonl")  # before the ledger, which has every attempt first
         ledger = read_ledger(path / "ledger.sqlite")
         return RunRecord(
             path,
@@ -95,8 +100,9 @@ def read(path: str | Path) -> RunRecord:
             ledger.outcomes,
             metrics,
             layout_in(_newest_model(path / "checkpoints"), plan.training.local),
-            simulated,
-            masked,
+            events.simulated,
+            events.masked and plan.protection.kind != "none",
+            events.keys,
         )
     except (OSError, sqlite3.DatabaseError, ValueError, UpdateError) as error:
         raise RunError(
@@ -149,16 +155,3 @@ def _newest_model(folder: Path) -> Path:
     if not models:
         raise FileNotFoundError(f"{folder} holds no model")
     return models[-1]
-
-
-def _simulated(log: Path) -> tuple[bool, bool]:
-    """A last line that is not whole is what a crash left."""
-    for line in content(log).split(b"\n")[:-1]:
-        if f'"{SIMULATED}"'.encode() not in line:
-            continue
-        event = parsed(line)
-        if isinstance(event, dict) and event.get("event") == SIMULATED:
-            if not isinstance(event.get("masked"), bool):
-                raise ValueError(f"{log.name} does not say whether the simulation was masked")
-            return True, event["masked"]
-    return False, True

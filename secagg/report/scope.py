@@ -1,27 +1,19 @@
-"""What a claim covers, what it leaves out, who learns what, and where its limits are: in words.
+"""What a claim covers, what it leaves out, and where its limits are: in words.
 
-Everything here follows from the plan; which figures go with it is `document`'s business.
+Everything here follows from the plan; which figures go with it is `document`'s business, and who learns what
+is that of `parties`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from secagg.encoding.codec import Codec
-from secagg.plan import Plan, policy_of
+from secagg.plan import Plan
 from secagg.plan_settings import honest_noise
+from secagg.report.parties import shield_of
 
-__all__ = ["Seen", "covered", "learns", "limits", "noise_in_the_ring", "not_covered"]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a party gets to see, and what stays hidden from it, and by what."""
-
-    party: str
-    sees: str
-    hidden: str
+__all__ = ["covered", "limits", "noise_in_the_ring", "not_covered"]
 
 
 def noise_in_the_ring(codec: Codec) -> bool:
@@ -64,66 +56,11 @@ def not_covered(plan: Plan) -> Iterator[str]:
     yield "what a client lets out otherwise: its logs, its own copy of the model trained further"
 
 
-def learns(plan: Plan, masked: bool) -> Iterator[Seen]:
-    """One line for each party."""
-    policy, cohort = policy_of(plan), plan.cohort
-    least = cohort.min_survivors
-    noised = {
-        ("client", "distributed"): ", with the clients' noise in it",
-        ("client", "central"): ", before it adds noise",
-    }.get((plan.privacy.unit, str(plan.privacy.placement)), "")
-    if plan.protection.kind == "masks" and masked:
-        yield Seen(
-            "the server",
-            f"one sum over at least {least} clients a round (update, metrics and weight, all summed){noised}"
-            "; who takes part, with how many bytes, and when",
-            "each client's update, metrics and example count: by pairwise masks"
-            + ("" if policy.malicious else ", if it keeps to the protocol"),
-        )
-        if policy.c:
-            yield Seen(
-                f"the server together with {policy.c} colluding client{'s' * (policy.c > 1)}",
-                "the same, less what those clients put into it themselves",
-                "what each other client put in: only the sum over all of them is seen",
-            )
-    else:
-        yield Seen(
-            "the server",
-            "every client's vector by itself"
-            + ", after each client's own noise in training" * (plan.privacy.local is not None)
-            + _without_masks(plan),
-            "nothing: there are no masks",
-        )
-    yield Seen(
-        "the other clients",
-        "the model of each round, the names of those in it, and which of them are in the sum",
-        "everybody else's update, metrics and example count: these never reach them",
-    )
-    yield Seen(
-        "the public",
-        "what is published: the models at the most, and this report",
-        "who took part, and the rest",
-    )
-    yield Seen(
-        "the network", "that these parties talk, when, and how much", "what they say: by TLS 1.3, both ways"
-    )
-    yield Seen("the authority", "who may take part", "everything in the run; it has no part in it")
+def limits(plan: Plan, codec: Codec, simulated: bool, protected: bool) -> Iterator[str]:
+    """Where the claim ends though nobody broke a rule.
 
-
-def _without_masks(plan: Plan) -> str:
-    """Why there may be an epsilon against the server all the same."""
-    privacy = plan.privacy
-    if plan.protection.kind != "masks":
-        return "" if privacy.local is not None else "; this run hides nothing from it"
-    left_out = "; this simulation left out the masks that the plan asks for"
-    shares = privacy.placement != "central" and (privacy.unit == "client" or bool(plan.metrics))
-    if privacy.unit == "none" or not shares:
-        return left_out
-    return f"{left_out}, and epsilon against the server is that of the same run with them"
-
-
-def limits(plan: Plan, codec: Codec, simulated: bool, masked: bool) -> Iterator[str]:
-    """Where the claim ends though nobody broke a rule."""
+    protected: as the plan asks; False for a simulation without cryptography.
+    """
     privacy, noise, shares = plan.privacy, codec.settings.noise, noise_in_the_ring(codec)
     update = None if noise is None else noise.update
     if update is not None:
@@ -148,10 +85,13 @@ def limits(plan: Plan, codec: Codec, simulated: bool, masked: bool) -> Iterator[
         )
     if shares:
         of_metrics = "" if update is not None else "in the metrics "
+        homomorphic = plan.protection.homomorphic
+        beside = "one that opens it and knows its own share" if homomorphic else "the colluding ones"
         yield (
             f"The claim counts {of_metrics}the noise of {honest_noise(plan)} honest clients, as few as a sum "
-            "may hold beside the colluding ones. With more honest clients in a sum there was more noise. "
-            "A client beyond the tolerated colluders that left its noise out would weaken it for all."
+            f"may hold beside {beside}. With more honest clients in a sum there was more noise. "
+            f"A client {'' if homomorphic else 'beyond the tolerated colluders '}that left its noise out "
+            "would weaken it for all."
         )
     if privacy.local is not None:
         yield (
@@ -168,14 +108,48 @@ def limits(plan: Plan, codec: Codec, simulated: bool, masked: bool) -> Iterator[
             "Sampling is asserted: the server draws from its operating system's randomness, and no client "
             "can verify that it did."
         )
-    if plan.protection.kind == "masks" and masked:
+    if plan.protection.kind == "masks" and protected:
         yield (
             "Masks hide a client among the others of its sum only as long as the authority enrols no client "
             "for the server: whoever can enrol clients can surround one."
         )
+    if plan.protection.homomorphic and protected:
+        yield from _of_homomorphic_sums(plan, shares)
     if simulated:
+        left_out = plan.protection.kind != "none" and not protected
+        sums = "masked ones would have been" if plan.protection.kind == "masks" else "ciphertexts add up to"
         yield (
             "A simulation holds all data in one process: against whoever runs it nothing is hidden."
-            + " This one masked nothing: its sums are what masked ones would have been."
-            * (plan.protection.kind == "masks" and not masked)
+            + f" This one {shield_of(plan.protection.kind).done} nothing: its sums are what {sums}."
+            * left_out
         )
+
+
+def _of_homomorphic_sums(plan: Plan, shares: bool) -> Iterator[str]:
+    """shares: each client adds its share of the noise before it encrypts."""
+    yield (
+        "No client may work together with the server, and nothing here tolerates one that does. It may hold "
+        "the key: who does is drawn from a digest of the round's clients, whom the server chooses, so that a "
+        "server can try until it is that one. And without the key it can upload what makes the sum tell of "
+        "the others. Nor may the authority enrol anybody for the server."
+    )
+    if shares:
+        honest = honest_noise(plan)
+        of_metrics = "" if plan.privacy.unit == "client" else " of the metrics"
+        yield (
+            f"A client's ciphertext holds its own share of the noise{of_metrics} alone: 1/{honest} of the "
+            f"variance that the claim counts, {honest**-0.5:.3g} of its standard deviation. Whoever opens it "
+            "by itself sees it with no more noise than that: no epsilon here holds against them, and they "
+            "can open the ciphertexts of attempts whose sum was never opened as well."
+        )
+    if plan.protection.kind == "ckks":
+        yield (
+            "CKKS computes approximately, and raw decryptions would give its key away. This software lets "
+            "nothing but exact integers leave a client that decrypts; one of them is rounded wrongly with a "
+            "probability below 2⁻⁴⁰ a vector."
+        )
+    yield (
+        "Where all clients that hold the key answer, they have to give the same sum. Where only one does, "
+        "nothing shows whether the sum that it gives is right; and the one that made the key can have left "
+        "the others without it. Nor is an upload that spoils the sum known for one, or its client named."
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from secagg.report.charts import Chart, Line, points
-from secagg.report.figures import NONE, bound, counted, given, left, plain
+from secagg.report.figures import NONE, bound, counted, given, left, or_dash, plain
 from secagg.report.pages import Page, Section, Table
+from secagg.report.parties import shield_of
+from secagg.report.rounds_section import MOST_ROWS, rounds_section
 from secagg.report.spending import shown_rounds
 
 __all__ = [
@@ -16,13 +18,15 @@ __all__ = [
     "audience_name",
     "budget_words",
     "encoding_section",
+    "key_words",
     "page_of",
     "trust_table",
     "unit_name",
 ]
 
-_MOST_ROWS: Final = 120
 AUDIENCES: Final = ("public", "server", "colluders")
+_OPENING: Final = "a client that opens the sum"
+"""Whom the column of colluders is about where nobody may collude: it knows its own noise in the sum."""
 
 Document = Mapping[str, Any]
 
@@ -43,22 +47,27 @@ def unit_name(unit: str) -> str:
     return {"client": "A whole client", "example": "One example"}[unit]
 
 
-def audience_name(audience: str, colluders: int) -> str:
-    """Against whom an epsilon holds."""
+def audience_name(audience: str, cohort: Document) -> str:
+    """Against whom an epsilon holds. cohort: the document's."""
+    colluding = f"the server with {counted(cohort['colluders'], 'colluding client')}"
     return {
         "public": "the public: sees the models only",
         "server": "the server",
-        "colluders": f"the server with {counted(colluders, 'colluding client')}",
+        "colluders": _OPENING if _encrypted(cohort) else colluding,
         "amplified": "the public, if who was drawn stays secret",
     }[audience]
 
 
-def audience_lines(entries: Sequence[tuple[float, Document]], colluders: int) -> tuple[Line, ...]:
+def _encrypted(cohort: Document) -> bool:
+    return cohort["protection"] in ("bfv", "ckks")
+
+
+def audience_lines(entries: Sequence[tuple[float, Document]], cohort: Document) -> tuple[Line, ...]:
     """A chart's line for each audience against whom something is proven: (across, epsilons) in order."""
     names = {
         "public": "the public",
         "server": "the server",
-        "colluders": f"server with {colluders} colluding",
+        "colluders": _OPENING if _encrypted(cohort) else f"server with {cohort['colluders']} colluding",
         "amplified": "the public, if draws stay secret",
     }
     lines = {audience: points((x, epsilons[audience]) for x, epsilons in entries) for audience in names}
@@ -71,7 +80,7 @@ def _sections(document: Document) -> Iterator[Section]:
     yield _trust(document)
     for unit in document["units"]:
         yield _course(document, unit)
-    yield _rounds(document)
+    yield rounds_section(document)
     yield from (_noise(unit, document["encoding"]["adaptive"]) for unit in document["units"])
     yield encoding_section(document)
     yield Section(
@@ -112,18 +121,18 @@ def _trust(document: Document) -> Section:
             "Epsilon bounds how much one unit's data can change what is seen: the smaller, the less can be "
             f'told. "{NONE}" means that nothing is proven against that party.',
         ),
-        tables=(trust_table(document["units"], cohort["colluders"]),),
+        tables=(trust_table(document["units"], cohort),),
         items=tuple(_remarks(document)),
     )
 
 
-def trust_table(units: Sequence[Document], colluders: int) -> Table:
+def trust_table(units: Sequence[Document], cohort: Document) -> Table:
     """Epsilon of every unit against every party, side by side."""
     amplified = any(unit["epsilon"]["amplified"] is not None for unit in units)
     audiences = (*AUDIENCES, "amplified") if amplified else AUDIENCES
     return Table(
         "Epsilon, an upper bound rounded up",
-        ("what is protected", "delta", *(audience_name(audience, colluders) for audience in audiences)),
+        ("what is protected", "delta", *(audience_name(audience, cohort) for audience in audiences)),
         tuple(
             (
                 unit_name(unit["unit"]),
@@ -163,21 +172,36 @@ def _remarks(document: Document) -> Iterator[str]:
                 "to is asserted by each client, in a ledger of its own."
             )
         if unit["budget"] is not None:
-            yield f"{name}: {budget_words(unit['budget'])}"
+            yield f"{name}: {budget_words(unit['budget'], document['cohort'])}"
     run = document["run"]
     shares = document["encoding"]["wrap"] != "impossible"  # clients add the noise
-    if shares and run["simulated"] and not run["masked"]:
+    if shares and run["simulated"] and not run["protected"]:
+        shield = shield_of(document["cohort"]["protection"])
         yield (
-            "This simulation left out the masks that the plan asks for: epsilon against the server is that "
-            "of the same run with them."
+            f"This simulation left out the {shield.noun} that the plan asks for: epsilon against the server "
+            f"is that of the same run with {shield.pronoun}."
         )
+    yield from key_words(document)
     sampling = document["sampling"]
     yield f"Sampling asserted: {sampling['asserted']}. Enforced: {sampling['enforced']}."
 
 
-def budget_words(budget: Document) -> str:
+def key_words(document: Document) -> Iterator[str]:
+    """Whom no epsilon of a homomorphic sum holds against, where clients' noise is in it."""
+    cohort = document["cohort"]
+    if not _encrypted(cohort) or document["encoding"]["wrap"] == "impossible":
+        return
+    alone = "a client that holds the key and opens more than the sum, nor against " * cohort["recompute"]
+    yield (
+        f"No epsilon of this table holds against {alone}the server together with any client: its columns "
+        "count on no client that helps it."
+    )
+
+
+def budget_words(budget: Document, cohort: Document) -> str:
     """What a plan's epsilon is, and what is left of it."""
-    against = {"public": "the public", "colluders": "the server and those who collude with it"}
+    helped = f"the server and {_OPENING if _encrypted(cohort) else 'those who collude with it'}"
+    against = {"public": "the public", "colluders": helped}
     whole = f"the plan's epsilon is {given(budget['epsilon'])} against {against[budget['audience']]}"
     if not budget["ends_the_run"]:
         return f"{whole}, and noise is calibrated so that all rounds keep to it."
@@ -185,8 +209,7 @@ def budget_words(budget: Document) -> str:
 
 
 def _course(document: Document, unit: Document) -> Section:
-    colluders = document["cohort"]["colluders"]
-    totals = unit["after_round"]
+    cohort, totals = document["cohort"], unit["after_round"]
     audiences = [
         audience
         for audience in (*AUDIENCES, "amplified")
@@ -200,12 +223,12 @@ def _course(document: Document, unit: Document) -> Section:
             f"Epsilon is {bound(totals[0]['public'])} from the first round on: a target for the whole run."
         )
         return Section(f"Epsilon over the rounds: {name.lower()}", (whole,))
-    lines = audience_lines([(total["round"], total) for total in totals], colluders)
+    lines = audience_lines([(total["round"], total) for total in totals], cohort)
     budget = unit["budget"]
-    kept = shown_rounds([total["round"] for total in totals], _MOST_ROWS)
+    kept = shown_rounds([total["round"] for total in totals], MOST_ROWS)
     table = Table(
         "Spent once the round's sum was open",
-        ("round", *(audience_name(audience, colluders) for audience in audiences)),
+        ("round", *(audience_name(audience, cohort) for audience in audiences)),
         tuple(
             (str(total["round"]), *(bound(total[audience]) for audience in audiences))
             for total in totals
@@ -225,85 +248,6 @@ def _course(document: Document, unit: Document) -> Section:
     return Section(
         f"Epsilon over the rounds: {name.lower()}", tables=(table,), charts=(chart,) if lines else ()
     )
-
-
-def _rounds(document: Document) -> Section:
-    rounds, run = document["rounds"], document["run"]
-    words = [
-        f"{run['rounds_opened']} of {counted(run['rounds_planned'], 'planned round')} opened a sum; the run "
-        f"ended: {run['ended']}. A sum over fewer than {rounds['minimum']} clients is never opened."
-    ]
-    if rounds["counts_private"]:
-        words.append(f"How many clients were in each round is left out: {rounds['why']}.")
-    entries = rounds["list"]
-    words += [
-        explained for key, explained in _EXPLAINED.items() if any(entry[key] is not None for entry in entries)
-    ]
-    adaptive = document["encoding"]["adaptive"]
-    head, rows = _round_rows(document)
-    charts = []
-    survivors = points((entry["round"], entry["survivors"]) for entry in entries)
-    if survivors:
-        charts.append(
-            Chart(
-                "survivors",
-                "Clients in each sum",
-                "round",
-                "clients in the sum",
-                (Line("clients in the sum", survivors),),
-                level=("the fewest a sum may hold", rounds["minimum"]),
-                whole=True,
-            )
-        )
-    norms = points((entry["round"], entry["clip_norm"]) for entry in entries)
-    if adaptive and norms:
-        charts.append(
-            Chart(
-                "clip-norm",
-                "Clip norm, by round",
-                "round",
-                "L2 norm",
-                (Line("clip norm", norms),),
-                whole=True,
-            )
-        )
-    tables = (Table("How each round ended", head, rows),) if rows else ()
-    return Section("Round by round", tuple(words), tables=tables, charts=tuple(charts))
-
-
-_EXPLAINED: Final = {
-    "cohort": "Trained: the clients whose updates were ready; in sum: those of them that the sum holds.",
-    "noise": "Noise: its standard deviation on a coordinate of the sum, at the least, in the weights' unit.",
-    "unclipped": "Unclipped: the share of clients that were not clipped, as the noisy count has it.",
-}
-"""What the short heads of the table of rounds mean."""
-
-
-def _round_rows(document: Document) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    rounds = document["rounds"]
-    columns: list[tuple[str, str, Callable[[Any], str]]] = [
-        ("outcome", "outcome", str),
-        ("opened", "opened", lambda opened: "yes" if opened else "no"),
-    ]
-    if not rounds["counts_private"]:
-        columns += [("cohort", "trained", _or_dash), ("survivors", "in sum", _or_dash)]
-    for key, head in (
-        ("clip_norm", "clip norm"),
-        ("noise", "noise"),
-        ("unclipped", "unclipped"),
-    ):
-        if any(entry[key] is not None for entry in rounds["list"]):
-            columns.append((key, head, _or_dash))
-    kept = shown_rounds([entry["round"] for entry in rounds["list"]], _MOST_ROWS)
-    return ("round", *(head for _, head, _ in columns)), tuple(
-        (str(entry["round"]), *(form(entry[key]) for key, _, form in columns))
-        for entry in rounds["list"]
-        if entry["round"] in kept
-    )
-
-
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None else plain(value)
 
 
 def _noise(unit: Document, adaptive: bool) -> Section:
@@ -347,8 +291,8 @@ def _mechanism_row(used: Document) -> tuple[str, ...]:
         mechanism["name"],
         by[used["placement"]],
         f"of {counted(mechanism['contributors'], 'client')}" if "contributors" in mechanism else "–",
-        _or_dash(used["noise_steps"]),
-        _or_dash(used["noise_multiplier"]),
+        or_dash(used["noise_steps"]),
+        or_dash(used["noise_multiplier"]),
         used["rounds"],
     )
 

@@ -19,8 +19,9 @@ from secagg.errors import EncodingError, PlanError, PrivacyError, RunError
 from secagg.plan_settings import uses_of
 from secagg.report.comparison import EXACT, against, claimed_in, differences, of_page
 from secagg.report.document import codec_for, document
-from secagg.report.figures import counted
+from secagg.report.figures import counted, ranges
 from secagg.report.finding import Finding
+from secagg.report.key_holders import misplaced_keys, unlogged
 from secagg.report.record import Attempt, Row, RunRecord, read
 from secagg.report.sequence import out_of_sequence
 from secagg.report.traces import missing_rounds, traces_in
@@ -50,7 +51,7 @@ def verify(path: str | Path) -> Verdict:
         record = read(path)
         findings += [*_of_ledger(record), *_of_metrics(record)]
         findings += missing_rounds(record, traces) if traces is not None else ()
-        findings += out_of_sequence(record)
+        findings += [*out_of_sequence(record), *misplaced_keys(record)]
         recomputed = document(record)
     except PlanError as error:
         return Verdict((Finding("plan.toml", error.message),), (), ())
@@ -70,6 +71,15 @@ def verify(path: str | Path) -> Verdict:
         "no model and no line of log.jsonl tells of a round that the ledger has not",
     ]
     remarks: list[str] = []
+    if record.encrypted:
+        checked.append(
+            f"log.jsonl names the key holders of {counted(len(record.keys), 'attempt')}, each of them of its "
+            "cohort"
+        )
+        if missing := ranges(unlogged(record)):
+            remarks.append(
+                f"log.jsonl does not say who held the key in round {missing}, whose sum was opened"
+            )
     claimed = claimed_in(path)
     if isinstance(claimed, Finding):
         findings.append(claimed)
@@ -235,9 +245,8 @@ def _of_outcome(record: RunRecord, closed: Mapping[str, Any]) -> Iterator[Findin
     if closed["outcome"] != "aggregated" or opened is None or opened.survivors is None:
         return
     in_sum, metrics = len(opened.survivors), closed.get("metrics") or {}
-    unmasked = not record.masked or record.plan.protection.kind != "masks"
     survivors = metrics.get("survivors", in_sum)
-    if survivors > in_sum or (survivors < in_sum and not unmasked):
+    if survivors > in_sum or (survivors < in_sum and record.protected):
         yield Finding(where, f"{counted(in_sum, 'client')} in the sum, and its record says {survivors}")
     norms = {row.clip_norm for row in record.spent if row.use.round == closed["round"]}
     if "clip_norm" in metrics and metrics["clip_norm"] not in norms:

@@ -41,6 +41,10 @@ delta = 1e-3
 """
 """Epsilon 0.688 of a round and 1.03 of two, at this delta, against one who colludes with the server."""
 
+CIPHER_PLAN = PLAN.replace(
+    "[cohort]", '[protection]\nkind = "bfv"\n[cohort]\ncolluders = 0.0\nadversary = "semi-honest"'
+)
+
 MODEL = """
 import numpy as np
 import secagg
@@ -113,6 +117,7 @@ def here(tmp_path, monkeypatch, enrolled) -> Path:
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "private.toml").write_text(PRIVATE_PLAN)
     (tmp_path / "budget.toml").write_text(PRIVATE_PLAN + "epsilon = 1.0\n")
+    (tmp_path / "ciphers.toml").write_text(CIPHER_PLAN)
     (tmp_path / "lines.py").write_text(MODEL)
     (tmp_path / "certs").symlink_to(enrolled / "certs")
     save_file({"w": np.zeros(3, dtype=np.float32)}, tmp_path / "init.safetensors")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg.cli.cost import cpu, traffic
-from secagg.cli.prospect import planned, prospect
+from secagg.cli.choice import planned
+from secagg.cli.masking_cost import cpu, traffic
+from secagg.cli.prospect import prospect
 from secagg.encoding.codec import Codec
 from secagg.errors import PlanError
 from secagg.masking.parameters import Policy, threshold
@@ -37,7 +38,7 @@ def refused(secagg, *arguments):
 def test_five_clients_tolerate_one_dropout_and_four_none(secagg):
     five = told(secagg, "--clients", 5)
     assert (five["k"], five["t"], five["quorum"], five["needed"], five["may_vanish"]) == (4, 3, 4, 4, 1)
-    assert five["smallest_cohort"] == 3
+    assert (five["protection"], five["smallest_cohort"]) == ("masks", 3)
     assert told(secagg, "--clients", 4)["may_vanish"] == 0
     assert "n=3 or 4: none; n=5: one" in said(secagg, "--clients", 5)
 
@@ -74,6 +75,14 @@ def test_what_cannot_work_is_refused_with_the_nearest_that_does(secagg, given, w
         assert way in error["hint"]
         option, value = way.split()
         told(secagg, *given, option, value)  # and it does
+
+
+@pytest.mark.parametrize("protection", ["masks", "bfv"])
+@pytest.mark.parametrize("option", ["--colluders", "--dropouts", "--precision"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_a_number_that_is_none_is_refused_by_its_path(secagg, protection, option, value):
+    error = refused(secagg, "--clients", 10, "--protection", protection, f"{option}={value}")
+    assert option.strip("-") in [problem["path"].partition(".")[2] for problem in error["problems"]]
 
 
 def test_a_ring_that_would_be_too_wide_is_refused(secagg):

@@ -136,6 +136,22 @@ def test_three_clients_and_a_server_play_a_run_on_terminals_and_pipes(start, her
     assert "0.12" not in machine.stdout
 
 
+def test_a_server_and_its_clients_say_who_can_open_what_under_ciphertexts(start, here):
+    server = start("server", "ciphers.toml", *SERVER[2:], "--listen", "127.0.0.1:0", "--json")
+    server.expect('"waiting"')
+    listening, limit, _ = map(json.loads, server.stdout.splitlines())
+    assert (limit["event"], limit["protection"]) == ("who-can-open", "bfv")
+    together, lying = limit["who_can_open"]
+    assert "the server together with any one of the 3 decryptors: every client's update" in together
+    assert "a server that lies about what it added: any update" in lying and "nobody notices" in lying
+    (here / "floor.toml").write_text('protections = ["bfv"]\nadversary = ["semi-honest"]\n')
+    clients = [start(*a_client(n, listening["address"], "--floor", "floor.toml")) for n in range(3)]
+    assert [client.ends() for client in clients] == [0, 0, 0]
+    assert server.ends() == 0
+    for client in clients:
+        assert "the server together with any one of the 3 decryptors" in client.stderr
+
+
 def test_a_stopped_server_says_what_it_keeps_and_the_floor_of_a_client_refuses_with_4(start, here):
     server = start(*SERVER, "--listen", "127.0.0.1:0", "--json")
     server.expect('"waiting"')
@@ -251,7 +267,8 @@ def test_under_a_unit_both_sides_say_at_the_end_what_it_cost(start, here):
     clients = [start(*a_client(n, address)) for n in range(3)]
     assert server.ends() == 0, server.stderr
     assert [client.ends() for client in clients] == [0, 0, 0]
-    cost = "epsilon 1.03 at delta 0.001 for one client, against the server and who colludes with it"
+    against = "against the server and the colluders that the plan tolerates"
+    cost = f"epsilon 1.03 at delta 0.001 for one client, {against}"
     assert all(cost in one.stdout for one in (server, *clients))
 
 

@@ -44,6 +44,28 @@ def test_without_masks_it_says_so(simulate):
     assert objects(simulate("lines:three", "--no-masks", "--json"))[-1]["masked"] is False
 
 
+def test_over_ciphertexts_it_says_so_and_the_model_is_the_one_it_is_without_them(simulate, here):
+    done = simulate("lines:three", "--out", "summed.safetensors", plan="ciphers.toml")
+    assert done.exit_code == 0, done.output
+    assert "the run is over, over bfv ciphertexts; the final model" in done.stdout
+    assert "mask" not in done.stdout
+    bare = simulate("lines:three", "--no-masks", "--out", "bare.safetensors", plan="ciphers.toml")
+    assert "the run is over, without bfv ciphertexts; the final model" in bare.stdout
+    one, other = (load_file(here / f"{name}.safetensors")["w"] for name in ("summed", "bare"))
+    assert np.max(np.abs(one - other)) < 1e-5  # each client rounds as chance has it
+
+
+def test_with_json_the_protection_is_named(simulate):
+    def told(*arguments, **plan):
+        last = objects(simulate("lines:three", "--json", *arguments, **plan))[-1]
+        return last["masked"], last["protection"]
+
+    assert told() == (True, "masks")
+    assert told("--no-masks") == (False, "none")
+    assert told(plan="ciphers.toml") == (False, "bfv")
+    assert told("--no-masks", plan="ciphers.toml") == (False, "none")
+
+
 def test_clients_may_have_names(simulate, here):
     (here / "named.toml").write_text(
         (here / "plan.toml").read_text().replace("[cohort]", '[cohort]\nclients = ["hospital-*"]')
@@ -120,7 +142,9 @@ def test_under_a_unit_the_last_line_says_what_it_cost(simulate):
     done = simulate("lines:three", plan="private.toml")
     assert done.exit_code == 0, done.output
     last = done.stdout.splitlines()[-1]
-    assert "epsilon 1.03 at delta 0.001 for one client, against the server and who colludes with it" in last
+    against = "against the server and the colluders that the plan tolerates"
+    cost = f"epsilon 1.03 at delta 0.001 for one client, {against}"
+    assert cost in last
     assert "epsilon" not in simulate("lines:three").stdout
 
 

@@ -55,6 +55,8 @@ class Party:
     def __init__(self, orders: dict, log: Path, scratch: Path) -> None:
         self.name = str(orders.get("name", orders["part"]))
         self.out = Path(orders["out"])
+        if "records" in orders:
+            Path(orders["records"]).mkdir(parents=True, exist_ok=True)
         self._log = log
         self._said: list[dict] = []
         self._ended = False
@@ -70,6 +72,10 @@ class Party:
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def stderr(self) -> str:

@@ -4,7 +4,8 @@
 
 Says what happens as JSON lines on standard output, and logs to standard error. An error of this library is
 printed and becomes its exit code, as on the command line. Whoever is to die or stop does it to itself, at the
-very frame it was told.
+very frame it was told. `records`: a folder, for all that passes a server, or for a secret key that a client
+holds when it has uploaded. `without`: modules that cannot be imported, as if they were not installed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ import secagg.server
 from secagg.certificates import Authority, Identity
 from secagg.errors import SecaggError
 from secagg.frames import Frame, Reply, Request, TaskFrame
+from secagg.homomorphic.client import HomomorphicClient
 from secagg.participant import Participant
 from secagg.transport.connection import Connection
 from secagg.transport.link import GrpcLink
@@ -44,18 +47,27 @@ def say(**fields: object) -> None:
         print(json.dumps(fields), flush=True)
 
 
+def _of_seal() -> list[str]:
+    """What this process imported of what a homomorphic client needs."""
+    return [name for name in ("tenseal", "backports.zstd") if sys.modules.get(name) is not None]
+
+
 # -- the server ---------------------------------------------------------------------------------------
 
 
 def serve(orders: dict) -> None:
     held = [tuple(at) for at in orders.get("holds", ())]
+    seen = count()
 
     def tap(sender: str, receiver: str, frame: Frame) -> None:
         """Before the first frame of a stage in `holds` leaves: says so, and waits for a line."""
+        if "records" in orders and isinstance(frame, Request | Reply):
+            name = f"{next(seen):04d} {frame.round} {frame.stage} {sender} {receiver}"
+            (Path(orders["records"]) / name).write_bytes(frame.body)
         stage = "train" if isinstance(frame, TaskFrame) else frame.stage if isinstance(frame, Request) else ""
         if sender == "server" and (at := (getattr(frame, "round", 0), stage)) in held:
             held.remove(at)
-            say(held=list(at), attempt=getattr(frame, "attempt", 0))
+            say(held=list(at), attempt=getattr(frame, "attempt", 0), receiver=receiver)
             sys.stdin.readline()
 
     # Nobody in these tests comes back to the same stage: the dead need no two seconds of grace.
@@ -86,7 +98,7 @@ def serve(orders: dict) -> None:
     say(address=server.address, run_dir=str(server.run_dir))
     result = server.run()
     save(orders["out"], result.weights)
-    say(done=len(result.history))
+    say(done=len(result.history), seal=_of_seal())
 
 
 def _user_aggregate(state: dict, weights: dict, mean_update: Mapping) -> tuple[dict, dict]:
@@ -117,7 +129,9 @@ def take_part(orders: dict) -> None:
         flaw = bad.get(str(task.round), bad.get("*", ""))
         return BAD[flaw](arrays) if flaw else _update(arrays, orders)
 
-    secagg.client.Participant = _interrupted(signals, orders.get("spoils", {}))  # type: ignore[misc]
+    secagg.client.Participant = _interrupted(  # type: ignore[misc]
+        signals, orders.get("spoils", {}), orders.get("records")
+    )
     client = secagg.Client(
         orders["address"],
         train,
@@ -131,7 +145,7 @@ def take_part(orders: dict) -> None:
     say(started=name)
     result = client.run()
     save(orders["out"], result.weights)
-    say(done=result.rounds)
+    say(done=result.rounds, seal=_of_seal())
 
 
 def rounding(name: str) -> Callable[[int], bytes]:
@@ -176,7 +190,9 @@ BAD: dict[str, Callable[[dict], secagg.Update]] = {
 }
 
 
-def _interrupted(signals: Mapping[tuple[int, str], signal.Signals], spoils: Mapping) -> type[Participant]:
+def _interrupted(
+    signals: Mapping[tuple[int, str], signal.Signals], spoils: Mapping, records: str | None
+) -> type[Participant]:
     """A participant that meets its fate when it is asked a stage: a signal to itself, or a spoilt reply.
 
     The stage "trained" is when its training is done and on the disk, and nothing of it has left.
@@ -192,9 +208,19 @@ def _interrupted(signals: Mapping[tuple[int, str], signal.Signals], spoils: Mapp
                 os.kill(os.getpid(), signals[frame.round, "trained"])
             if isinstance(answer, Reply) and at == (spoils.get("round"), spoils.get("stage")):
                 return replace(answer, body=b"\x01" + os.urandom(spoils["bytes"]))
+            if records is not None and at is not None and at[1] == "upload":
+                _record_secret_key(self, Path(records))
             return answer
 
     return Interrupted
+
+
+def _record_secret_key(one: Participant, folder: Path) -> None:
+    session = one._session
+    if isinstance(session, HomomorphicClient) and session._decryptor is not None:
+        key = session._decryptor._key
+        if key is not None:
+            (folder / "secret-key").write_bytes(key.to_secret().reveal())
 
 
 def knock(orders: dict) -> None:
@@ -215,6 +241,7 @@ PARTS = {"server": serve, "client": take_part, "knock": knock}
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     orders = json.loads(sys.argv[1])
+    sys.modules.update(dict.fromkeys(orders.get("without", ())))  # type: ignore[arg-type]
     try:
         PARTS[orders["part"]](orders)
     except SecaggError as error:

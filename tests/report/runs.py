@@ -22,6 +22,8 @@ LOCAL = {"epsilon": 8.0, "delta": 1e-5, "local_steps": 100}
 POISSON = {"sampling": "poisson", "rate": 0.08, "population": 100}
 LOSS = {"loss": {"min": 0.0, "max": 4.0, "noise_multiplier": 20.0}}
 
+HOMOMORPHIC = {**COHORT, "colluders": 0.0, "adversary": "semi-honest"}
+
 KINDS: dict[str, dict[str, Any]] = {
     "none": {},
     "example": {"privacy": {"unit": "example", **LOCAL}},
@@ -44,6 +46,22 @@ KINDS: dict[str, dict[str, Any]] = {
         "aggregation": {"weighting": "public", "weights": {"client-0": 3, "*": 1}},
     },
     "budget": {"privacy": {**CLIENT, "epsilon": 2.0}},
+    "bfv": {"privacy": CLIENT, "cohort": HOMOMORPHIC, "protection": {"kind": "bfv"}},
+    "ckks with recompute": {
+        "privacy": CLIENT,
+        "cohort": {**HOMOMORPHIC, "adversary": "malicious"},
+        "protection": {"kind": "ckks", "recompute": True},
+    },
+    "bfv and example": {
+        "privacy": {"unit": "example", **LOCAL},
+        "cohort": HOMOMORPHIC,
+        "protection": {"kind": "bfv"},
+    },
+    "bfv and poisson": {
+        "privacy": CLIENT,
+        "cohort": {**HOMOMORPHIC, **POISSON},
+        "protection": {"kind": "bfv"},
+    },
 }
 
 
@@ -56,6 +74,11 @@ def ticking() -> Callable[[], datetime]:
     """A clock that goes on by a second with every look at it."""
     seconds = count()
     return lambda: datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC) + timedelta(seconds=next(seconds))
+
+
+def holders(number: int) -> list[str]:
+    """Who holds the key in round `number` of a homomorphic run, its maker first."""
+    return [f"client-{(number + place) % 5}" for place in (2, 0, 1)]
 
 
 def played(
@@ -71,8 +94,11 @@ def played(
 ) -> Path:
     """A run of `plan` in which every round opens a sum.
 
-    failed: this round reserves two attempts and opens none; lost: this one is opened, and nothing more.
+    failed: this round reserves two attempts and opens none; lost: this one is opened, and nothing more. Where
+    sums are homomorphic, and not simulated without that, there is a key for every attempt but a round's first
+    that failed.
     """
+    encrypted = plan.protection.homomorphic and (simulated or {}).get("masked", True)
     names = [f"client-{index}" for index in range(10)]
     norm = plan.encoding.clip_norm if plan.privacy.adaptive_clipping is not None else 0.0
     with Run.create(root, plan, MODEL, clock=ticking(), run_id=bytes(range(16))) as run:
@@ -87,9 +113,13 @@ def played(
                 run.log("attempt-failed", round=number, attempt=first, code="too-few-clients")
                 run.abandoned(number, first)
                 run.reserve(number, first + 1, names[:8], task.uses(first + 1), task.clip_norm)
+                if encrypted:
+                    run.log("keys-held", round=number, attempt=first + 1, clients=holders(number))
                 run.fail_round(number, "too-few-clients", {"cohort": 8, "survivors": 0})
                 continue
             present = names[: survivors[(number - 1) % len(survivors)]]
+            if encrypted:
+                run.log("keys-held", round=number, attempt=first, clients=holders(number))
             run.opened(number, first, present)
             if number == lost:
                 break

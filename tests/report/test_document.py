@@ -242,7 +242,7 @@ def test_names_and_counts_are_in_the_ledgers_digest_elsewhere(tmp_path):
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_simulation_is_called_one(masked, tmp_path):
     document = made(played(tmp_path, plan_of("client"), simulated={"masked": masked}))
-    assert document["run"]["simulated"] and document["run"]["masked"] == masked
+    assert document["run"]["simulated"] and document["run"]["protected"] == masked
     assert any("simulation" in sentence for sentence in document["claim"])
     assert any("nothing was masked" in sentence for sentence in document["claim"]) != masked
     assert ("masks" in document["learns"][0]["hidden"].split(":")[-1]) and (

@@ -210,7 +210,7 @@ return Math.min(...[...document.querySelectorAll("svg text")].map(text => {
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
-    "name", ["run both", "run adaptive", "run poisson", "run none", "plan budget", "plan poisson"]
+    "name", ["run both", "run adaptive", "run poisson", "run none", "run bfv", "plan budget", "plan poisson"]
 )
 def test_the_page_fits_its_window_and_its_charts_are_whole(documents, browser, tmp_path, name, width):
     path = tmp_path / "report.html"
@@ -228,6 +228,7 @@ def test_the_page_fits_its_window_and_its_charts_are_whole(documents, browser, t
             "run adaptive": 3,
             "run poisson": 1,
             "run none": 1,
+            "run bfv": 2,
             "plan budget": 3,
             "plan poisson": 3,
         }[name]

@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tests.vectors import homomorphic
 from tests.vectors import messages as wire
 from tests.vectors import reference as ref
 from tests.vectors.enrolment import MEMBERS, enrol
@@ -354,6 +355,9 @@ def documents(enrolled: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "enrolled.json": enrolled,
         "roster.json": roster(enrolled),
         "messages.json": messages(enrolled),
+        "homomorphic.json": homomorphic.document(
+            _enrolled_bytes(enrolled, "certificates"), _enrolled_bytes(enrolled, "signatures")
+        ),
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from secagg.cli.exchange import CERTIFICATE, NAME, SIGNATURE, Exchange
 from secagg.encoding.packing import packed_size
 from secagg.masking.messages import (
     SEED_SHARE,
@@ -33,13 +34,10 @@ from secagg.masking.messages import (
 from secagg.masking.parameters import Threshold
 from secagg.masking.shamir import SHARE_BYTES
 
-__all__ = ["Cpu", "Exchange", "cpu", "traffic"]
+__all__ = ["Cpu", "cpu", "traffic"]
 
-_NAME: Final = 12
-_CERTIFICATE: Final = 424
-_SIGNATURE: Final = 71
 _CIPHERTEXT: Final = 12 + 2 * SHARE_BYTES + 16
-"""Usual lengths: a client's name, its certificate (P-256, DER), an ECDSA signature, nonce and two shares."""
+"""A nonce and two sealed shares."""
 
 _PER_NEIGHBOUR: Final = 0.5e-3
 _PER_CLIENT: Final = 0.4e-3
@@ -49,14 +47,6 @@ _UNPACK_AND_ADD: Final = 10e-9
 _KEYSTREAM: Final = 0.15e-9
 """Seconds: at a client, keys and shares for each neighbour; at the server, for each client and each pair; a
 coordinate's way into a packed vector and out of it; a byte of a mask."""
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """Bytes between the server and one client in one stage."""
-
-    down: int
-    up: int
 
 
 @dataclass(frozen=True)
@@ -70,12 +60,12 @@ class Cpu:
 def traffic(limits: Threshold, length: int, bits: int) -> Mapping[str, Exchange]:
     """Stage -> bytes, for a client whose cohort stays whole. length, bits: of the ring vector."""
     n, k = limits.n, limits.k
-    advertisement = Advertisement(bytes(32), bytes(32), bytes(32), bytes(_CERTIFICATE), bytes(_SIGNATURE))
-    envelope = Envelope(bytes(_CIPHERTEXT), bytes(32), bytes(32), bytes(_SIGNATURE))
+    advertisement = Advertisement(bytes(32), bytes(32), bytes(32), bytes(CERTIFICATE), bytes(SIGNATURE))
+    envelope = Envelope(bytes(_CIPHERTEXT), bytes(32), bytes(32), bytes(SIGNATURE))
     envelopes = tuple((position, envelope) for position in range(k))
-    roster = tuple(Entry("n" * _NAME, advertisement) for _ in range(n))
+    roster = tuple(Entry("n" * NAME, advertisement) for _ in range(n))
     survivors = bitmap(range(n), n)
-    confirmations = tuple((position, bytes(_SIGNATURE)) for position in range(limits.quorum))
+    confirmations = tuple((position, bytes(SIGNATURE)) for position in range(limits.quorum))
     shares = tuple((position, SEED_SHARE, bytes(SHARE_BYTES)) for position in range(k))
     vector = len(MaskReply((), b"").head()) + packed_size(length, bits)
     stages = {
@@ -85,7 +75,7 @@ def traffic(limits: Threshold, length: int, bits: int) -> Mapping[str, Exchange]
         ),
         "mask": Exchange(len(MaskRequest(envelopes).to_bytes()), vector),
         "confirm": Exchange(
-            len(ConfirmRequest(survivors).to_bytes()), len(ConfirmReply(bytes(_SIGNATURE)).to_bytes())
+            len(ConfirmRequest(survivors).to_bytes()), len(ConfirmReply(bytes(SIGNATURE)).to_bytes())
         ),
         "reveal": Exchange(
             len(RevealRequest(survivors, confirmations).to_bytes()), len(RevealReply(shares).to_bytes())
