@@ -26,7 +26,7 @@ demo-privacy: $(VENV)/.privacy  ## five hospitals train with example-level priva
 demo-attacks: $(VENV)/.attacks  ## what a server reconstructs without protection and with it, in a minute (installs torch)
 	$(BIN)/secagg attack matrix --budget 60s --out demo/attacks
 
-test: $(VENV)/.dev  ## all tests (five minutes on two cores)
+test: $(VENV)/.dev  ## all tests (seven minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2
 
 check: $(VENV)/.dev  ## lint, formatting and types
@@ -34,7 +34,7 @@ check: $(VENV)/.dev  ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## measure every figure the documents claim, and hold it against its limit (half an hour)
+bench: $(VENV)/.dev  ## measure every figure the documents claim, and hold it against its limit (an hour)
 	$(BIN)/python benchmarks/claims.py
 
 fuzz: $(VENV)/.dev  ## the property tests with twenty times as many examples, and new ones each time

@@ -1,6 +1,6 @@
 """Every figure the documents claim, measured again and held against its limit.
 
-    python benchmarks/claims.py            # or: make bench; about half an hour on two cores
+    python benchmarks/claims.py            # or: make bench; about forty minutes on two cores
     python benchmarks/claims.py masking    # only the claims whose name begins so
 
 Runs the other benchmarks as a user would, writes what they print to `benchmarks/results/`, and exits with 1
@@ -39,6 +39,73 @@ def _private(figures: Figures) -> dict[str, tuple[float, float]]:
     return {
         f"points short at epsilon {case['epsilon']:g}": (case["target"] - case["accuracy"], 0)
         for case in figures["cases"]
+    }
+
+
+def _homomorphic(figures: Figures) -> dict[str, tuple[float, float]]:
+    limits = {}
+    for clients in (10, 100):
+        bfv, ckks = figures[f"bfv-17-{clients}"], figures[f"ckks-12-{clients}"]
+        limits |= {
+            f"bytes a parameter, BFV, {clients}": (bfv["bytes_per_parameter"], 8.2),
+            f"bytes a parameter, CKKS, {clients}": (ckks["bytes_per_parameter"], 10.6),
+            f"BFV encrypted over NVFlare's CKKS, {clients}": (bfv["over_nvflare"], 0.8),
+            f"CKKS encrypted over NVFlare's CKKS, {clients}": (ckks["over_nvflare"], 1.2),
+        }
+    for name in ("bfv-17-100", "ckks-12-100"):
+        of = figures[name]
+        upload_mib = of["bytes_per_parameter"] * figures["dim"] / 2**20
+        in_memory = 2 * of["vector_mib"] + 2 * upload_mib
+        limits[f"server memory over two sums and two uploads, {name}"] = (of["server_mib"] / in_memory, 1)
+    return limits
+
+
+def _membership(figures: Figures) -> dict[str, tuple[float, float]]:
+    auc, _, rate = figures["tolerance"]
+    limits = {}
+    for one in figures["attacks"]:
+        if one["known"]:
+            measured = (one["auc"], one["tpr_1"], one["tpr_01"])
+            off = [abs(is_ - known) for is_, known in zip(measured, one["known"], strict=True)]
+            limits[f"AUC off the known one, {one['attack']}"] = (off[0], auc)
+            limits[f"points off the known rates, {one['attack']}"] = (max(off[1:]), rate)
+    return limits
+
+
+def _audit(figures: Figures) -> dict[str, tuple[float, float]]:
+    limits = {}
+    for one in figures["cases"]:
+        name = f"{one['method']}, true epsilon {one['epsilon']:g}"
+        limits[f"share of audits above the truth, {name}"] = (one["over"], one["over_allowed"])
+        if one["expected"] is not None:
+            limits[f"median short of nine tenths of the known one, {name}"] = (
+                0.9 * one["expected"] - one["median"],
+                0,
+            )
+    return limits
+
+
+def _inversion(figures: Figures) -> dict[str, tuple[float, float]]:
+    cases = {case["case"]: case for case in figures["cases"]}
+    squared = {"analytic": 1e-10, "analytic, real round": 1e-10}
+    squared |= {f"deep leakage, {kind}_lenet, 32x32": 1e-4 for kind in ("sigmoid", "tanh")}
+    limits = {f"squared error, {name}": (cases[name]["mse"], most) for name, most in squared.items()}
+    inverted = cases["inverting gradients, 10 crops"]["psnr"]
+    return limits | {"dB short of 27, inverting gradients": (27 - inverted, 0)}
+
+
+def _through_sum(figures: Figures) -> dict[str, tuple[float, float]]:
+    lies = [
+        case
+        for case in figures["cases"]
+        if case["attack"] == "inconsistent" and case["protection"] in ("masks", "bfv", "ckks")
+    ]
+    return {
+        "servers with two models that masks or ciphertexts let through": (
+            sum(not case["blocked"] for case in lies),
+            0,
+        ),
+        "attacks that find nothing where they must": (sum(not case["holds"] for case in figures["cases"]), 0),
     }
 
 
@@ -96,6 +163,7 @@ CLAIMS: Final = (
             )
         },
     ),
+    Claim("homomorphic", "homomorphic.py --dim 1000000 --json", _homomorphic),
     Claim("masking-50x1m", "masking.py --clients 50 --dim 1000000 --dropout 0.1 --json", lambda _figures: {}),
     Claim(
         "transfer-3",
@@ -107,6 +175,10 @@ CLAIMS: Final = (
         Claim(f"private_digits-{case}", f"private_digits.py --case {case} --seeds 5 --json", _private)
         for case in ("example-5", "client-100", "client-1000")
     ),
+    Claim("attacks_membership", "attacks_membership.py --json", _membership),
+    Claim("attacks_audit", "attacks_audit.py --json", _audit),
+    Claim("attacks_inversion", "attacks_inversion.py --json", _inversion),
+    Claim("attacks_through_sum", "attacks_through_sum.py --json", _through_sum),
 )
 
 

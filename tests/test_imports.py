@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-HEAVY = ("torch", "scipy", "sklearn", "tenseal", "opacus", "matplotlib", "pandas")
+HEAVY = ("torch", "scipy", "sklearn", "tenseal", "opacus", "matplotlib", "pandas", "secagg_attacks")
 
 BLOCKED = f"""
 import sys

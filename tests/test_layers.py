@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-PACKAGE = ROOT / "secagg"
+PACKAGES = (ROOT / "secagg", ROOT / "attacks" / "secagg_attacks")
 
 _ROOM_ROW = re.compile(r"^\| (\d+) \| (`[^|]*`) \| .* \|$", re.MULTILINE)
 _LIBRARY_ROW = re.compile(r"^\| (`[^|]*`) \| (everywhere|`[^|]*`) \| .* \|$", re.MULTILINE)
@@ -28,21 +28,23 @@ def _quoted(cell: str) -> list[str]:
 def _name(path: Path) -> str:
     """`secagg/masking/client.py` -> `secagg.masking.client`; a package is its `__init__`'s name."""
     parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] == "attacks":
+        parts = parts[1:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
 
-MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+def _place(room: str) -> str:
+    """`masking/` -> `secagg.masking`, `attacks/secagg_attacks/` -> `secagg_attacks`."""
+    dotted = room.rstrip("/").removesuffix(".py").replace("/", ".")
+    return dotted.removeprefix("attacks.") if dotted.startswith("attacks.") else f"secagg.{dotted}"
+
+
+MODULES = {_name(path): path for package in PACKAGES for path in sorted(package.rglob("*.py"))}
 ROOMS = [
-    (
-        int(layer),
-        [f"secagg.{room.rstrip('/').removesuffix('.py').replace('/', '.')}" for room in _quoted(cell)],
-    )
-    for layer, cell in _ROOM_ROW.findall(ARCHITECTURE)
+    (int(layer), [_place(room) for room in _quoted(cell)]) for layer, cell in _ROOM_ROW.findall(ARCHITECTURE)
 ]
 LIBRARIES = {
-    library: None
-    if cell == "everywhere"
-    else [f"secagg.{room.rstrip('/').removesuffix('.py').replace('/', '.')}" for room in _quoted(cell)]
+    library: None if cell == "everywhere" else [_place(room) for room in _quoted(cell)]
     for libraries, cell in _LIBRARY_ROW.findall(ARCHITECTURE)
     for library in _quoted(libraries)
 }
@@ -74,10 +76,11 @@ def _imports(module: str) -> set[str]:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 found.add(whole if whole in MODULES else str(node.module))
-    return {"secagg.__init__" if name == "secagg" else name for name in found}
+    return {f"{name}.__init__" if name in ("secagg", "secagg_attacks") else name for name in found}
 
 
 IMPORTS = {module: _imports(module) for module in MODULES}
+OF_SECAGG = [module for module in MODULES if _belongs(module, "secagg")]
 
 
 def test_every_module_is_in_one_room_and_every_room_is_there():
@@ -92,7 +95,7 @@ def test_every_module_is_in_one_room_and_every_room_is_there():
 def test_a_room_imports_only_from_itself_and_from_layers_below(module):
     layer, row = _room_of(module)
     for imported in IMPORTS[module]:
-        if _belongs(imported, "secagg"):
+        if _belongs(imported, "secagg") or _belongs(imported, "secagg_attacks"):
             its_layer, its_row = _room_of(imported)
             assert its_layer < layer or its_row == row, f"{module} imports {imported}"
 
@@ -102,7 +105,13 @@ def test_there_are_no_circles():
     TopologicalSorter(ours).prepare()
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", OF_SECAGG)
+def test_secagg_never_imports_the_attack_harness(module):
+    assert not [name for name in IMPORTS[module] if _belongs(name, "secagg_attacks")]
+    assert 'import_module("secagg_attacks' not in MODULES[module].read_text()
+
+
+@pytest.mark.parametrize("module", OF_SECAGG)
 def test_a_library_is_imported_only_where_the_table_says(module):
     outside = {name.split(".")[0] for name in IMPORTS[module]} - sys.stdlib_module_names - {"secagg"}
     for library in outside:
@@ -114,5 +123,5 @@ def test_a_library_is_imported_only_where_the_table_says(module):
 
 
 def test_the_table_of_libraries_names_none_that_nobody_imports():
-    imported = {name.split(".")[0] for names in IMPORTS.values() for name in names}
+    imported = {name.split(".")[0] for module in OF_SECAGG for name in IMPORTS[module]}
     assert set(LIBRARIES) <= imported

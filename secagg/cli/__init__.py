@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from secagg.cli.group import Lazy, LazyGroup
+from secagg.cli.group import Lazy, LazyGroup, PlugIn
 from secagg.cli.options import verbose_everywhere
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ _COMMANDS: Final = (
     Lazy("certs", "secagg.cli.certs", "Certificates: who may take part in a run, and as what."),
     Lazy("report", "secagg.cli.report", "What a run gave away at the most, and what a plan would."),
     Lazy("params", "secagg.cli.params", "What a choice of cohort and encoding costs, and what it tolerates."),
+    PlugIn("attack", "What the server can still learn of a run, measured by real attacks.", "attacks"),
 )
 
 
@@ -36,9 +37,9 @@ _COMMANDS: Final = (
     lazy=_COMMANDS,
     context_settings={"auto_envvar_prefix": "SECAGG", "help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 the run failed or a report is not what its run says, 2 wrong usage, plan, "
-    "state or credentials, 3 the privacy budget is exhausted, 4 refused by the client's own floor, 75 try "
-    "again later, 130 or 143 interrupted. An option can also come from the environment: "
-    "SECAGG_SERVER_LISTEN for --listen.",
+    "state or credentials, 3 the privacy budget is exhausted, 4 refused by the client's own floor, 5 a "
+    "measured lower bound is above the accounted epsilon, 75 try again later, 130 or 143 interrupted. An "
+    "option can also come from the environment: SECAGG_SERVER_LISTEN for --listen.",
 )
 @click.version_option(version("secagg"), prog_name="secagg", allow_from_autoenv=False)
 @verbose_everywhere

@@ -12,15 +12,19 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, Final
 
 import click
 
 from secagg.cli.interrupts import Stopped
 from secagg.cli.options import is_verbose
-from secagg.errors import PlanError, SecaggError
+from secagg.errors import MissingExtraError, PlanError, SecaggError
 
-__all__ = ["Lazy", "LazyGroup"]
+__all__ = ["PLUGINS", "Lazy", "LazyGroup", "PlugIn"]
+
+PLUGINS: Final = "secagg.commands"
+"""The group of entry points that other packages bring their commands under."""
 
 _JSON: Final = "--json"
 _USAGE: Final = 2
@@ -36,11 +40,47 @@ class Lazy:
     module: str
     summary: str
 
+    def load(self) -> object:
+        """The command."""
+        return getattr(import_module(self.module), self.name)
+
+
+@dataclass(frozen=True)
+class PlugIn:
+    """A command of another package, the entry point `name` among PLUGINS; `extra` installs what it needs.
+
+    It is listed without being looked for; where it is not installed, it says how to install it.
+    """
+
+    name: str
+    summary: str
+    extra: str
+
+    def load(self) -> object:
+        """The command, or one in its place that ends with what is missing and how to install it."""
+        for found in entry_points(group=PLUGINS, name=self.name):
+            try:
+                return found.load()
+            except ModuleNotFoundError as missing:
+                return self._absent(MissingExtraError(missing.name or self.name, self.extra))
+        return self._absent(MissingExtraError(f"the '{self.name}' command", self.extra))
+
+    def _absent(self, error: MissingExtraError) -> click.Command:
+        def explain() -> None:
+            raise error
+
+        return click.Command(
+            self.name,
+            callback=explain,
+            help=f"{self.summary} {error.message}; {error.hint}",
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        )
+
 
 class LazyGroup(click.Group):
     """A click group over `lazy` commands; reports the errors of all of them."""
 
-    def __init__(self, *args: Any, lazy: Sequence[Lazy], **settings: Any) -> None:
+    def __init__(self, *args: Any, lazy: Sequence[Lazy | PlugIn], **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._lazy: Final = {command.name: command for command in lazy}
 
@@ -51,9 +91,9 @@ class LazyGroup(click.Group):
         lazy = self._lazy.get(cmd_name)
         if lazy is None:
             return None
-        command = getattr(import_module(lazy.module), lazy.name)
+        command = lazy.load()
         if not isinstance(command, click.Command):
-            raise TypeError(f"{lazy.module}.{lazy.name} is no command")
+            raise TypeError(f"{lazy.name} is no command")
         _json_by_flag_only(command)
         return command
 

@@ -71,18 +71,24 @@ def report(
 
 
 def _report(run: Path, format: str | None, out: Path | None, as_json: bool) -> None:
-    from secagg.report import document, read, write
+    from secagg.report import beaten, document, read, write
 
     if format is not None or out is not None:
-        _publish(document(read(run)), format, out, as_json)
+        made = document(read(run))
+        _publish(made, format, out, as_json)
+        if (above := beaten(made)) is not None:
+            raise above
         return
     made = write(run)
+    above = beaten(made)
     files = {"json": str(run / "privacy.json"), "page": str(run / "report.html")}
     if as_json:
         click.echo(json.dumps({**_summary(made), **files}))
-        return
-    _show(made)
-    click.echo(f"the report is {files['page']}, its figures are {files['json']}")
+    else:
+        _show(made)
+        click.echo(f"the report is {files['page']}, its figures are {files['json']}")
+    if above is not None:
+        raise above
 
 
 def _prospect(plan: Path, parameters: int | None, weights: Path | None) -> dict[str, Any]:
@@ -190,7 +196,7 @@ def _alternatives(alternatives: Sequence[Mapping[str, Any]], rounds: int) -> str
 
 
 def _verify(run: Path, as_json: bool) -> None:
-    """Raises RunError `report-mismatch`, after every finding is said."""
+    """Raises RunError `report-mismatch`, after every finding is said; without any, `account-beaten`."""
     from secagg.report import verify
 
     verdict = verify(run)
@@ -202,6 +208,8 @@ def _verify(run: Path, as_json: bool) -> None:
             f"{count} thing{'s are' if count > 1 else ' is'} not as the report of {run} claims",
             "if the run went on since, secagg report RUN writes its report anew; else ask who changed it",
         )
+    if verdict.beaten is not None:
+        raise verdict.beaten
 
 
 def _say(verdict: Verdict, as_json: bool) -> None:

@@ -4,6 +4,7 @@
     document(record)        privacy.json, as a dict; `privacy.schema.json` is its schema
     write(path)             privacy.json and report.html, into the run directory
     verify(path)            whether they are what ledger, plan and metrics say
+    beaten(document)        the error of a run whose account is below a measured lower bound; None else
     prospect(plan, size)    the same questions before a run
     html, markdown          a document as a page
 
@@ -20,6 +21,7 @@ from typing import Any
 from secagg.durable import write_whole
 from secagg.errors import RunError
 from secagg.report import pages
+from secagg.report.attacks import BeatenAccountError, beaten
 from secagg.report.document import document
 from secagg.report.finding import Finding
 from secagg.report.prospect import prospect
@@ -29,10 +31,12 @@ from secagg.report.sections import page_of
 from secagg.report.verification import Verdict, verify
 
 __all__ = [
+    "BeatenAccountError",
     "Finding",
     "RunRecord",
     "Verdict",
     "as_json",
+    "beaten",
     "document",
     "html",
     "markdown",

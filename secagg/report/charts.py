@@ -22,6 +22,8 @@ _LEGEND: Final = 26
 _INK, _QUIET, _GRID, _PAPER = "#1b2430", "#4b5662", "#dfe3e8", "#ffffff"
 _STROKES: Final = (("#2f6f9f", ""), ("#c4532d", "9 5"), ("#5d4a9c", "2 4"), ("#3b7a48", "12 4 2 4"))
 _SIZE: Final = 18
+_TELLABLE: Final = 1e-9
+"""What is nearer to the floor than this is drawn on it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class _Frame:
         if self._first == self._last:
             self._first, self._last = self._first - 0.5, self._last + 0.5
         highest = max(up, default=0.0)
-        self._up = _ticks(chart.floor, highest if highest > chart.floor else chart.floor + 1)
+        self._up = _ticks(chart.floor, highest if highest - chart.floor > _TELLABLE else chart.floor + 1)
 
     def _along(self, x: float) -> float:
         return math.log10(x) if self._chart.logarithmic else x

@@ -23,6 +23,7 @@ from secagg.privacy.mechanisms import (
     LocalTarget,
     Mechanism,
 )
+from secagg.report.attacks import alarms, attacks_of
 from secagg.report.claims import ADJACENCY, Circumstances, claims
 from secagg.report.digests import code_digest, ledger_digest, metrics_digest, rosters_stay_private
 from secagg.report.figures import bound, guess_bound, ranges
@@ -57,10 +58,11 @@ def document(record: RunRecord) -> dict[str, Any]:
     totals = after_rounds(uses, deltas_of(plan))
     over = record.about.finished is not None
     about = Circumstances(len(opened), over, simulated=record.simulated, protected=record.protected)
+    attacks = attacks_of(record.attacks, plan, codec, len(opened), accounts)
     return {
         "format": FORMAT,
         "kind": "run",
-        "claim": list(claims(plan, accounts, about)),
+        "claim": [*alarms(attacks), *claims(plan, accounts, about)],
         "run": {
             "id": record.about.id,
             "name": record.about.name,
@@ -83,12 +85,13 @@ def document(record: RunRecord) -> dict[str, Any]:
         "not_covered": list(not_covered(plan)),
         "learns": [asdict(seen) for seen in learns(plan, record.protected)],
         "limits": list(limits(plan, codec, record.simulated, record.protected)),
-        "attacks": None,
+        "attacks": attacks,
         "digests": {
             "plan": plan.digest.hex(),
             "ledger": ledger_digest(record),
             "ledger_without_rosters": rosters_stay_private(record),
             "metrics": metrics_digest(record),
+            "attacks": None if record.attacks is None else record.attacks.digest,
             "code": code_digest(),
             "package": f"secagg {version('secagg')}",
         },

@@ -18,6 +18,7 @@ import numpy as np
 
 from secagg.errors import RunError, UpdateError
 from secagg.plan import Plan
+from secagg.report.attack_record import AttackRecord, read_attacks
 from secagg.report.ledger_rows import Attempt, Row, read_ledger
 from secagg.report.log_events import KeysHeld, events_in
 from secagg.report.untrusted import content, parsed, shown
@@ -35,6 +36,7 @@ class RunRecord:
     columns have them beside that record. metrics: metrics.jsonl as it is. layout: of the model. simulated:
     played in one process. protected: its sums were, as the plan asks; False where the plan asks for nothing,
     and of a simulation without cryptography. keys: who held those of homomorphic summation, by log.jsonl.
+    attacks: what attacks.json says was measured; None where there is none.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class RunRecord:
     simulated: bool
     protected: bool
     keys: tuple[KeysHeld, ...]
+    attacks: AttackRecord | None
 
     @property
     def encrypted(self) -> bool:
@@ -103,6 +106,7 @@ def read(path: str | Path) -> RunRecord:
             events.simulated,
             events.masked and plan.protection.kind != "none",
             events.keys,
+            read_attacks(path),
         )
     except (OSError, sqlite3.DatabaseError, ValueError, UpdateError) as error:
         raise RunError(

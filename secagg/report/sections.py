@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from secagg.report.attacks import attacks_section
 from secagg.report.charts import Chart, Line, points
 from secagg.report.figures import NONE, bound, counted, given, left, or_dash, plain
 from secagg.report.pages import Page, Section, Table
@@ -98,10 +99,7 @@ def _sections(document: Document) -> Iterator[Section]:
         yield Section("What the account covers", items=tuple(document["covered"]))
     yield Section("What it does not cover", items=tuple(document["not_covered"]))
     yield Section("Limits", items=tuple(document["limits"]) or ("None beside those above.",))
-    yield Section(
-        "Attacks",
-        ("No attack was run on what the parties of this run saw: there is no measured lower bound.",),
-    )
+    yield attacks_section(document["attacks"], document["digests"]["attacks"])
     yield _recompute(document)
 
 
@@ -329,6 +327,7 @@ def _recompute(document: Document) -> Section:
         ("plan's digest", digests["plan"]),
         (ledger, digests["ledger"]),
         ("SHA-256 of metrics.jsonl", digests["metrics"] or "left out: it holds the numbers of clients"),
+        *([("SHA-256 of attacks.json", digests["attacks"])] if digests["attacks"] is not None else []),
         ("SHA-256 of the code", digests["code"]),
         ("version", digests["package"]),
     ]

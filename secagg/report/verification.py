@@ -17,6 +17,8 @@ from typing import Any
 from secagg.encoding.codec import Codec
 from secagg.errors import EncodingError, PlanError, PrivacyError, RunError
 from secagg.plan_settings import uses_of
+from secagg.report.attack_record import ATTACKS
+from secagg.report.attacks import BeatenAccountError, beaten
 from secagg.report.comparison import EXACT, against, claimed_in, differences, of_page
 from secagg.report.document import codec_for, document
 from secagg.report.figures import counted, ranges
@@ -32,11 +34,15 @@ __all__ = ["Verdict", "verify"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """findings: empty if all is as claimed. checked: what was compared. remarks: said, and no fault."""
+    """findings: empty if all is as claimed. checked: what was compared. remarks: said, and no fault.
+
+    beaten: why the account cannot be trusted although it is what is claimed: a measurement is above it.
+    """
 
     findings: tuple[Finding, ...]
     checked: tuple[str, ...]
     remarks: tuple[str, ...]
+    beaten: BeatenAccountError | None = None
 
 
 def verify(path: str | Path) -> Verdict:
@@ -80,6 +86,11 @@ def verify(path: str | Path) -> Verdict:
             remarks.append(
                 f"log.jsonl does not say who held the key in round {missing}, whose sum was opened"
             )
+    if recomputed["attacks"] is not None:
+        if recomputed["attacks"]["of_this_plan"]:
+            checked.append(f"{ATTACKS} is of this plan, and the report is tied to its digest")
+        else:
+            findings.append(Finding(ATTACKS, f"is of another plan, {recomputed['attacks']['plan']}"))
     claimed = claimed_in(path)
     if isinstance(claimed, Finding):
         findings.append(claimed)
@@ -99,7 +110,7 @@ def verify(path: str | Path) -> Verdict:
             findings.append(page)
         else:
             remarks.append(page)
-    return Verdict(tuple(findings), tuple(checked), tuple(remarks))
+    return Verdict(tuple(findings), tuple(checked), tuple(remarks), beaten(recomputed))
 
 
 # -- the ledger ---------------------------------------------------------------------------------------

@@ -18,37 +18,10 @@ from secagg.cli import main
 from secagg.errors import RunError
 from secagg.plan import Plan
 from secagg.report.attack_record import read_attacks
+from tests.report.attacked import BOUND, FINDING, attacked
 from tests.report.runs import plan_of, played
 
 SCHEMA = json.loads((files("secagg.report") / "privacy.schema.json").read_text())
-VIEW = "ab" * 32
-FINDING = {
-    "attack": "gradient-sum",
-    "view": VIEW,
-    "figure": "AUC",
-    "value": 0.512,
-    "low": 0.48,
-    "high": 0.54,
-    "n": 160,
-    "chance": 0.5,
-    "verdict": "at chance",
-}
-BOUND = {
-    "unit": "client",
-    "method": "one-run",
-    "view": VIEW,
-    "epsilon": 0.25,
-    "delta": 1e-5,
-    "confidence": 0.95,
-    "trials": 100,
-    "assumes": "fair-coins",
-}
-
-
-def attacked(path: Path, plan: Plan, *, findings: Any = (FINDING,), bounds: Any = (BOUND,)) -> Path:
-    document = {"format": 1, "plan": plan.digest.hex(), "findings": list(findings), "bounds": list(bounds)}
-    (path / "attacks.json").write_text(json.dumps(document))
-    return path
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secagg.report.charts import Chart, Line, points, svg
@@ -40,6 +40,7 @@ def test_everything_that_is_drawn_lies_within_the_picture(found, whole, logarith
 
 
 @given(series)
+@example(((1.0, 5e-324),))
 def test_a_larger_number_is_drawn_higher_and_a_later_one_further_right(places):
     root = drawn(chart(Line("line", places)))
     for polyline in root.iter(f"{SVG}polyline"):

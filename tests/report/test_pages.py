@@ -17,6 +17,7 @@ import pytest
 from secagg import report
 from secagg.report.figures import bound
 from secagg.report.pages import Page, Section, Table, html, markdown
+from tests.report.attacked import BOUND, attacked
 from tests.report.runs import KINDS, plan_of, played
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -52,10 +53,16 @@ def documents(tmp_path_factory) -> dict[str, dict[str, Any]]:
         path = played(tmp_path_factory.mktemp("runs"), plan_of(kind), failed=2)
         made[f"run {kind}"] = report.document(report.read(path))
         made[f"plan {kind}"] = report.prospect(plan_of(kind), 1000)
+    plan = plan_of("client")
+    path = attacked(played(tmp_path_factory.mktemp("runs"), plan), plan, bounds=(BOUND, ABOVE))
+    made["run attacked"] = report.document(report.read(path))
     return made
 
 
-BOTH = [f"{what} {kind}" for what in ("run", "plan") for kind in KINDS]
+ABOVE = {**BOUND, "epsilon": 1234.5, "method": "clopper-pearson", "assumes": "independence"}
+"""A lower bound that no account is above."""
+
+BOTH = [*(f"{what} {kind}" for what in ("run", "plan") for kind in KINDS), "run attacked"]
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -210,7 +217,17 @@ return Math.min(...[...document.querySelectorAll("svg text")].map(text => {
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
-    "name", ["run both", "run adaptive", "run poisson", "run none", "run bfv", "plan budget", "plan poisson"]
+    "name",
+    [
+        "run both",
+        "run adaptive",
+        "run poisson",
+        "run none",
+        "run bfv",
+        "run attacked",
+        "plan budget",
+        "plan poisson",
+    ],
 )
 def test_the_page_fits_its_window_and_its_charts_are_whole(documents, browser, tmp_path, name, width):
     path = tmp_path / "report.html"
@@ -229,6 +246,7 @@ def test_the_page_fits_its_window_and_its_charts_are_whole(documents, browser, t
             "run poisson": 1,
             "run none": 1,
             "run bfv": 2,
+            "run attacked": 2,
             "plan budget": 3,
             "plan poisson": 3,
         }[name]

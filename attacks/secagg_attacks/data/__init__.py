@@ -1,0 +1,1 @@
+"""Data to attack that need no download."""

@@ -1,0 +1,1 @@
+"""Gradient inversion: which images, fed to this model, give this gradient?"""

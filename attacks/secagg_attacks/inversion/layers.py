@@ -1,0 +1,74 @@
+"""Which fully connected layer sees the input itself, and which gives the logits.
+
+Found by running the model once on noise and looking at what each layer was given and gave, for the order in
+which a module lists its layers need not be the order in which it calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from secagg_attacks.inversion.errors import InversionError
+from secagg_attacks.inversion.gradients import Model, Shape
+
+__all__ = ["input_layer", "logit_layer"]
+
+
+def input_layer(model: Model, shape: Shape) -> str:
+    """The name of the linear layer, with a bias, whose input is the flattened image itself.
+
+    Raises InversionError `analytic-needs-linear`.
+    """
+    probe, calls, _ = _run(model, shape)
+    flat = probe.flatten(1)
+    for name, (given, _) in calls.items():
+        biased = f"{name}.bias" in model.parameters
+        if biased and given.shape[:1] == flat.shape[:1] and torch.equal(given.flatten(1), flat):
+            return name
+    raise InversionError(
+        "analytic-needs-linear",
+        "no fully connected layer with a bias is given the input as it is",
+        "inverting gradients makes do with any model",
+    )
+
+
+def logit_layer(model: Model, shape: Shape) -> str:
+    """The name of the linear layer whose output is what the model gives.
+
+    Raises InversionError `labels-need-linear`.
+    """
+    _, calls, out = _run(model, shape)
+    for name, (_, gave) in calls.items():
+        if gave.shape == out.shape and torch.equal(gave, out):
+            return name
+    raise InversionError(
+        "labels-need-linear",
+        "the model's logits do not come from a fully connected layer",
+        "give the labels",
+    )
+
+
+def _run(model: Model, shape: Shape) -> tuple[Tensor, Mapping[str, tuple[Tensor, Tensor]], Tensor]:
+    calls: dict[str, tuple[Tensor, Tensor]] = {}
+    names = {module: name for name, module in model.module.named_modules()}
+
+    def keep(module: nn.Module, given: tuple[Tensor, ...], gave: Tensor) -> None:
+        calls[names[module]] = (given[0].detach(), gave.detach())
+
+    hooks = [
+        module.register_forward_hook(keep)
+        for module in model.module.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    dtype = next(iter(model.parameters.values())).dtype
+    probe = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    try:
+        with torch.no_grad():
+            out = model.module(probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return probe, calls, out

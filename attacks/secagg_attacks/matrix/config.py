@@ -1,0 +1,139 @@
+"""What a table is made of, written beside it: the same config gives the same table, and goes on with it.
+
+The scale of the attacks follows from the budget, so that it is written down and not a matter of how fast a
+machine is. What time does take from an attack, its cell says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from secagg.durable import write_whole
+from secagg_attacks.defences import DEFENCES
+from secagg_attacks.matrix.errors import MatrixError
+from secagg_attacks.results import as_json
+
+__all__ = [
+    "QUICK",
+    "QUICK_ROWS",
+    "THOROUGH",
+    "Config",
+    "Scale",
+    "begin",
+    "rows_for",
+    "scale_for",
+    "versions",
+]
+
+CONFIG: Final = "config.json"
+_QUICK_BELOW: Final = 300.0
+_FORMAT: Final = "secagg-matrix/1"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much every attack does, if its time is enough.
+
+    images: uploads that each inversion attacks. steps: of signed Adam. iterations, restarts: of L-BFGS.
+    clients, per_client, local_steps: of the federation that membership is asked of; candidates: non-members
+    beside its members. deals: how often shadow clients share all examples out. canaries: of the audit.
+    """
+
+    images: int
+    steps: int
+    iterations: int
+    restarts: int
+    clients: int = 8
+    per_client: int = 20
+    local_steps: int = 60
+    learning_rate: float = 0.5
+    candidates: int = 400
+    deals: int = 4
+    canaries: int = 40
+
+
+QUICK: Final = Scale(images=4, steps=300, iterations=200, restarts=1)
+THOROUGH: Final = Scale(
+    images=8, steps=1500, iterations=800, restarts=2, candidates=1000, deals=8, canaries=100
+)
+
+
+QUICK_ROWS: Final = ("none", "masks", "masks-client-8", "bfv", "masks-example-8")
+"""What there is time for in a minute."""
+
+
+def rows_for(budget: float | None) -> tuple[str, ...]:
+    """The rows of a table for which none were named: all of DEFENCES, or QUICK_ROWS below five minutes."""
+    return QUICK_ROWS if _is_quick(budget) else tuple(DEFENCES)
+
+
+def scale_for(budget: float | None) -> Scale:
+    """QUICK below five minutes."""
+    return QUICK if _is_quick(budget) else THOROUGH
+
+
+def _is_quick(budget: float | None) -> bool:
+    return budget is not None and budget < _QUICK_BELOW
+
+
+@dataclass(frozen=True)
+class Config:
+    """seed: of everything but the protocol's keys and noise, which are the operating system's. target: its
+    name. budget: seconds; None: as long as it takes. Raises MatrixError `matrix-budget`."""
+
+    seed: int
+    target: str
+    budget: float | None
+    defences: tuple[str, ...]
+    attacks: tuple[str, ...]
+    scale: Scale
+    versions: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and not (self.budget > 0 and math.isfinite(self.budget)):
+            raise MatrixError("matrix-budget", f"a budget of {self.budget} s", "more than 0: 60s, say")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all but the budget: what is found does not depend on what was left."""
+        document = {name: value for name, value in asdict(self).items() if name != "budget"}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Of what computes the figures."""
+    named = ("secagg", "torch", "numpy", "scipy", "opacus")
+    return (("python", platform.python_version()), *((name, version(name)) for name in named))
+
+
+def begin(config: Config, folder: Path) -> bool:
+    """Writes OUT/config.json, or finds the same config there; True if that had a smaller budget, so that what
+    it cut short can be done better now.
+
+    Raises MatrixError `matrix-other-config`.
+    """
+    path = folder / CONFIG
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    written = {"format": _FORMAT, "digest": config.digest, **asdict(config)}
+    had: float | None = config.budget
+    if path.exists():
+        try:
+            before = json.loads(path.read_bytes())
+            same, had = before["digest"] == config.digest, before["budget"]
+        except (ValueError, TypeError, KeyError):
+            same = False
+        if not same:
+            raise MatrixError(
+                "matrix-other-config",
+                f"{path} is of another table: seed, target, defences, attacks or versions differ",
+                "another --out, or the options it was begun with",
+            )
+    write_whole(path, as_json(written).encode())
+    return had is not None and (config.budget is None or config.budget > had)

@@ -1,0 +1,1 @@
+"""Membership inference: was this example among what the model was trained on?"""

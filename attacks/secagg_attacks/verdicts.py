@@ -1,0 +1,41 @@
+"""From measurements to verdicts: tests against chance, corrected over the whole table, and what must win.
+
+Every measurement carries the p-value of "the attack knows nothing". All of a table are corrected together
+(Holm 1979, alpha = 1e-3). What is not rejected is at chance, and is called so only where the same attack,
+with the same seed, wins on the unprotected view of the same table: an attack that fails everywhere has shown
+nothing of a defence. What is rejected leaks where its figure reaches `leaks_at`, and is partial below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secagg_attacks.defences import NONE
+from secagg_attacks.results import Finding, Measurement, Verdict
+from secagg_attacks.statistics.holm import ALPHA, holm
+
+__all__ = ["judged"]
+
+
+def judged(measurements: Sequence[Measurement], alpha: float = ALPHA) -> tuple[Finding, ...]:
+    """A finding for each measurement, in their order."""
+    tests = [each.p_value for each in measurements if each.p_value is not None]
+    corrected = iter(holm(tests, alpha).adjusted.tolist() if tests else [])
+    won = {(each.attack, each.seed) for each in measurements if each.defence == NONE.name and each.wins}
+    found = []
+    for each in measurements:
+        adjusted = None if each.p_value is None else next(corrected)
+        found.append(
+            Finding(each, adjusted, _verdict(each, adjusted, (each.attack, each.seed) in won, alpha))
+        )
+    return tuple(found)
+
+
+def _verdict(of: Measurement, adjusted: float | None, shown: bool, alpha: float) -> Verdict:
+    if of.status != "measured":
+        return of.status
+    high = of.leaks_at is not None and of.value is not None and of.value >= of.leaks_at
+    if adjusted is None or adjusted > alpha:
+        # A high figure of so few that chance is not ruled out is no sign of protection.
+        return "at chance" if shown and adjusted is not None and not high else "not shown"
+    return "leaks" if high else "partial"

@@ -1,0 +1,92 @@
+"""The whole matrix of attacks on digits: how long it takes, what each cell says, and that a budget is kept.
+
+    python benchmarks/attacks_matrix.py [--budgets 60s 10m] [--seed 0] [--json]
+
+Plays `secagg attack matrix` as a user would, in a process of its own, once with each budget. Holds that it
+ends within its budget (and a tenth of it, for a process to begin and end in), that nothing was left out under
+the longest budget, that no lower bound is above its account, and that each attack on a single upload which
+wins without protection is at chance under masks and on ciphertexts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+UPLOADS: Final = ("analytic", "inverting", "idlg", "gradient-update")
+HIDDEN: Final = ("masks", "bfv", "ckks")
+SECONDS: Final = {"s": 1.0, "m": 60.0}
+
+
+def played(budget: str, seed: int) -> dict[str, Any]:
+    """One matrix: its seconds and its cells."""
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        command = ["attack", "matrix", "--budget", budget, "--seed", str(seed), "--out", folder, "--json"]
+        run = subprocess.run(
+            [sys.executable, "-m", "secagg", *command], capture_output=True, text=True, check=False
+        )
+        seconds = time.monotonic() - begin
+        if run.returncode:
+            raise SystemExit(run.stdout + run.stderr)
+        document = json.loads((Path(folder) / "results.json").read_text())
+    cells = {
+        f"{finding['defence']} x {finding['attack']}": (
+            finding["verdict"]
+            if finding["value"] is None
+            else f"{finding['verdict']}: {finding['figure']} {finding['value']:.3g}"
+        )
+        for finding in document["findings"]
+    }
+    verdicts = {(one["defence"], one["attack"]): one["verdict"] for one in document["findings"]}
+    wins = [attack for attack in UPLOADS if verdicts.get(("none", attack)) == "leaks"]
+    hidden = {
+        f"{defence} x {attack}": verdicts[defence, attack] == "at chance"
+        for attack in wins
+        for defence in HIDDEN
+        if (defence, attack) in verdicts
+    }
+    return {
+        "budget": budget,
+        "seconds": round(seconds, 1),
+        "within": seconds <= 1.1 * float(budget[:-1]) * SECONDS[budget[-1]],
+        "cells": cells,
+        "verdicts": dict(Counter(verdicts.values())),
+        "left_out": sum(verdict == "not run" for verdict in verdicts.values()),
+        "failures": document["failures"],
+        "wins_without_protection": wins,
+        "hidden": hidden,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--budgets", nargs="+", default=["60s", "10m"], help="shortest first")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    options = parser.parse_args()
+    cases = [played(budget, options.seed) for budget in options.budgets]
+    holds = (
+        all(case["within"] and not case["failures"] and all(case["hidden"].values()) for case in cases)
+        and bool(cases[-1]["wins_without_protection"])
+        and not cases[-1]["left_out"]
+    )
+    if options.json:
+        print(json.dumps({"seed": options.seed, "holds": holds, "cases": cases}))
+    else:
+        for case in cases:
+            print(f"{case['budget']}: {case['seconds']} s, {case['verdicts']}")
+            for cell, verdict in case["cells"].items():
+                print(f"  {cell:40} {verdict}")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What is written beside a table, and when a table can be gone on with."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from secagg_attacks.defences import DEFENCES
+from secagg_attacks.matrix.config import (
+    QUICK,
+    QUICK_ROWS,
+    THOROUGH,
+    Config,
+    begin,
+    rows_for,
+    scale_for,
+    versions,
+)
+from secagg_attacks.matrix.errors import MatrixError
+
+CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions())
+
+
+def test_the_scale_and_the_rows_follow_from_the_budget():
+    assert (scale_for(60.0), rows_for(60.0)) == (QUICK, QUICK_ROWS)
+    assert (scale_for(None), rows_for(600.0)) == (THOROUGH, tuple(DEFENCES))
+    assert set(QUICK_ROWS) <= set(DEFENCES)
+
+
+def test_a_table_is_gone_on_with_under_another_budget(tmp_path):
+    assert not begin(CONFIG, tmp_path)
+    assert not begin(CONFIG, tmp_path)
+    assert begin(replace(CONFIG, budget=120.0), tmp_path)
+    assert not begin(replace(CONFIG, budget=60.0), tmp_path)
+    assert begin(replace(CONFIG, budget=None), tmp_path)
+    assert not begin(replace(CONFIG, budget=120.0), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["budget"], written["seed"], written["defences"]) == (120.0, 0, ["none", "masks"])
+    assert dict(written["versions"]).keys() >= {"torch", "numpy", "secagg"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"defences": ("none",)}, {"scale": THOROUGH}, {"target": "mine"}]
+)
+def test_another_table_is_refused_where_one_was_begun(tmp_path, change):
+    begin(CONFIG, tmp_path)
+    with pytest.raises(MatrixError) as refused:
+        begin(replace(CONFIG, **change), tmp_path)
+    assert refused.value.code == "matrix-other-config"
+
+
+def test_a_config_that_cannot_be_read_is_another_one(tmp_path):
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(MatrixError, match="another table"):
+        begin(CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_budget_is_a_time(budget):
+    with pytest.raises(MatrixError) as refused:
+        replace(CONFIG, budget=budget)
+    assert refused.value.code == "matrix-budget"

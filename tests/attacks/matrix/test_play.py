@@ -1,0 +1,191 @@
+"""Tables played for real, on digits, small."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from secagg_attacks.defences import DefenceError
+from secagg_attacks.matrix.attacks import COLUMNS
+from secagg_attacks.matrix.errors import MatrixError
+from secagg_attacks.matrix.play import play
+from secagg_attacks.results import as_json
+from secagg_attacks.target import Target
+from tests.attacks.measured import ATTACKS, DEFENCES, TINY, small
+
+
+def verdict(defence, attack):
+    return small().finding(defence, attack).verdict
+
+
+def test_the_table_has_a_finding_for_every_pair_and_a_row_for_every_defence():
+    outcome = small()
+    pairs = {(each.measurement.defence, each.measurement.attack) for each in outcome.findings}
+    assert pairs == {(row, attack) for row in ("none", *DEFENCES) for attack in ATTACKS}
+    assert [row.defence for row in outcome.rows] == ["none", *DEFENCES]
+
+
+def test_the_analytic_attack_wins_without_protection_and_is_at_chance_with_it():
+    assert verdict("none", "analytic") == "leaks"
+    assert small().finding("none", "analytic").measurement.value > 100
+    assert [verdict(row, "analytic") for row in DEFENCES] == ["at chance", "at chance"]
+
+
+def test_the_gradients_of_uploads_tell_members_apart_only_without_masks():
+    assert verdict("none", "gradient-update") in ("leaks", "partial")
+    bare, masked = (small().finding(row, "gradient-update").measurement for row in ("none", "masks"))
+    assert bare.value > 0.85
+    assert masked.p_value > 1e-5
+
+
+def test_a_clients_own_model_gives_more_away_than_the_sums():
+    bare, masked = (small().finding(row, "loss").measurement.value for row in ("none", "masks"))
+    assert bare > masked
+
+
+def test_every_measured_cell_says_what_it_was_measured_on():
+    for each in small().findings:
+        measurement = each.measurement
+        if measurement.status == "measured":
+            assert len(measurement.view) == 64
+            assert measurement.threat is not None
+            assert measurement.n > 0
+            assert measurement.chance is not None and measurement.ceiling is not None
+            assert measurement.low <= measurement.value
+
+
+def test_the_audit_is_made_of_noise_on_clients_and_of_the_bare_run_and_stays_below_the_account():
+    outcome = small()
+    assert verdict("masks", "audit") == "not applicable"
+    noised = outcome.finding("masks-client-8", "audit").measurement
+    assert noised.value <= noised.more["accounted epsilon"] == pytest.approx(8, abs=0.01)
+    assert outcome.finding("none", "audit").measurement.value > 0
+    assert outcome.failures == ()
+
+
+def test_a_row_says_what_its_defence_costs():
+    none, masks, noised = small().rows
+    assert none.accuracy == pytest.approx(masks.accuracy, abs=0.02)
+    assert none.epsilon is None and masks.epsilon is None
+    assert noised.epsilon == pytest.approx(8, abs=0.01)
+    assert (noised.unit, noised.delta) == ("client", 1e-5)
+    assert noised.lower_bound is not None and masks.lower_bound is None
+
+
+def test_an_outcome_is_strict_json():
+    from secagg_attacks.report import document
+
+    written = json.loads(as_json(document(small())))
+    assert len(written["findings"]) == len(small().findings)
+
+
+def test_cells_and_rows_that_are_there_are_not_played_again(tmp_path):
+    options = {"defences": ("masks",), "attacks": ("analytic",), "scale": TINY, "out": tmp_path}
+    first = play(**options)
+    cells = {path: path.read_bytes() for path in (tmp_path / "cells").glob("*.json")}
+    assert len(cells) == 4
+    gone = next(path for path, text in cells.items() if json.loads(text).get("attack") == "analytic")
+    gone.unlink()
+    again = play(**options)
+    assert gone.exists()
+    assert all(path.read_bytes() == text for path, text in cells.items() if path != gone)
+    assert again.rows == first.rows
+    assert first.finding("none", "analytic").verdict == "leaks"
+
+
+def test_the_same_config_gives_the_same_figures_without_protection():
+    again = play(defences=("none",), attacks=("analytic", "loss", "lira"), scale=TINY)
+    for attack in ("analytic", "loss", "lira"):
+        one, other = (each.finding("none", attack).measurement for each in (small(), again))
+        assert one.value == pytest.approx(other.value, rel=1e-3)
+
+
+def test_a_cell_that_has_no_time_is_not_run_and_not_kept(tmp_path):
+    outcome = play(defences=("masks",), attacks=("analytic", "loss"), scale=TINY, budget=1e-3, out=tmp_path)
+    assert {each.verdict for each in outcome.findings} == {"not run"}
+    assert {each.measurement.notes for each in outcome.findings} == {("no time left",)}
+    assert {row.notes for row in outcome.rows} == {("no time left",)}
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+def test_a_search_that_is_cut_short_says_so():
+    long = replace(TINY, images=1, steps=10**6)
+    outcome = play(defences=("none",), attacks=("inverting",), scale=long, budget=4.0)
+    cell = outcome.finding("none", "inverting").measurement
+    assert cell.cut_short
+    assert "cut short" in cell.notes[-1]
+    assert outcome.seconds < 10
+
+
+def test_what_was_cut_short_is_kept_under_the_same_budget_and_played_again_under_a_larger_one(tmp_path):
+    options = {"defences": ("none",), "attacks": ("fedavg",), "out": tmp_path}
+    long = replace(TINY, images=1, steps=4000)
+    first = play(scale=long, budget=3.0, **options).finding("none", "fedavg").measurement
+    assert first.cut_short
+    assert play(scale=long, budget=3.0, **options).finding("none", "fedavg").measurement == first
+    again = play(scale=long, budget=5.0, **options).finding("none", "fedavg").measurement
+    assert again.share > first.share
+
+
+def test_tabular_data_have_no_images_and_their_membership_is_attacked():
+    x = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    y = np.random.default_rng(1).integers(0, 3, 400)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+    target = Target(model, (x[:200], y[:200]), (x[200:], y[200:]), domain="tabular", name="noise")
+    outcome = play(target, defences=("none",), attacks=("analytic", "mean-2", "loss"), scale=TINY)
+    assert outcome.finding("none", "analytic").verdict == "not applicable"
+    assert outcome.finding("none", "mean-2").verdict == "not applicable"
+    assert outcome.finding("none", "loss").measurement.status == "measured"
+
+
+def test_an_attack_that_a_model_does_not_suit_is_not_applicable_and_says_why():
+    images = np.random.default_rng(0).random((60, 1, 8, 8)).astype(np.float32)
+    y = np.random.default_rng(1).integers(0, 3, 60)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 3))
+    target = Target(model, (images[:30], y[:30]), (images[30:], y[30:]))
+    found = play(target, defences=("none",), attacks=("analytic",), scale=TINY).finding("none", "analytic")
+    assert found.verdict == "not applicable"
+    assert "analytic-needs-linear" in found.measurement.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "code"),
+    [
+        ({"attacks": ("telepathy",)}, MatrixError, "attack-unknown"),
+        ({"attacks": ()}, MatrixError, "attack-unknown"),
+        ({"defences": ("hope",)}, DefenceError, "defence-unknown"),
+    ],
+)
+def test_what_there_is_not_is_refused_by_name(options, error, code):
+    with pytest.raises(error) as refused:
+        play(**options)
+    assert refused.value.code == code
+
+
+def test_every_column_names_its_source_and_says_what_its_figure_means():
+    for column in COLUMNS.values():
+        assert column.source and column.says and column.title and column.weight > 0
+
+
+def test_shadows_of_a_model_that_cannot_be_trained_side_by_side_are_not_applicable():
+    data = np.random.default_rng(0).random((300, 1, 8, 8)).astype(np.float32)
+    y = np.random.default_rng(1).integers(0, 3, 300)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 3))
+    target = Target(model, (data[:100], y[:100]), (data[100:], y[100:]))
+    outcome = play(target, defences=("none",), attacks=("loss", "lira"), scale=TINY)
+    assert outcome.finding("none", "loss").measurement.status == "measured"
+    assert outcome.finding("none", "lira").verdict == "not applicable"
+    assert "shadows-not-batched" in outcome.finding("none", "lira").measurement.notes[0]
+
+
+def test_means_of_few_clients_are_of_several_cohorts():
+    outcome = play(defences=("none",), attacks=("mean-2", "mean-4"), scale=replace(TINY, images=4, steps=5))
+    assert outcome.finding("none", "mean-2").measurement.n == 4
+    assert outcome.finding("none", "mean-4").measurement.n == 4
