@@ -1,9 +1,11 @@
 """From measurements to verdicts: tests against chance, corrected over the whole table, and what must win.
 
 Every measurement carries the p-value of "the attack knows nothing". All of a table are corrected together
-(Holm 1979, alpha = 1e-3). What is not rejected is at chance, and is called so only where the same attack,
-with the same seed, wins on the unprotected view of the same table: an attack that fails everywhere has shown
-nothing of a defence. What is rejected leaks where its figure reaches `leaks_at`, and is partial below.
+(Holm 1979, alpha = 1e-3). What is not rejected is called at chance only where its 95 % interval reaches down
+to chance, and where the same attack, with the same seed, wins on the unprotected view of the same table: an
+attack that fails everywhere has shown nothing of a defence, and a figure above chance of too few examples for
+the corrected test has shown no protection. What is rejected leaks where its figure reaches `leaks_at`, and is
+partial below.
 """
 
 from __future__ import annotations
@@ -37,5 +39,7 @@ def _verdict(of: Measurement, adjusted: float | None, shown: bool, alpha: float)
     high = of.leaks_at is not None and of.value is not None and of.value >= of.leaks_at
     if adjusted is None or adjusted > alpha:
         # A high figure of so few that chance is not ruled out is no sign of protection.
-        return "at chance" if shown and adjusted is not None and not high else "not shown"
+        reaches_chance = of.low is not None and of.chance is not None and of.low <= of.chance
+        tested = adjusted is not None and reaches_chance and not high
+        return "at chance" if shown and tested else "not shown"
     return "leaks" if high else "partial"

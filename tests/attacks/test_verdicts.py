@@ -6,7 +6,7 @@ from secagg_attacks.results import Measurement
 from secagg_attacks.verdicts import judged
 from tests.attacks.measured import measured
 
-FAILED = {"value": 0.51, "p_value": 0.4}
+FAILED = {"value": 0.51, "low": 0.46, "high": 0.56, "p_value": 0.4}
 
 
 def verdicts(*measurements):
@@ -37,7 +37,7 @@ def test_what_is_above_chance_is_partial_below_the_level_and_leaks_from_it_on():
 
 
 def test_tests_are_corrected_over_the_whole_table():
-    close = measured(defence="masks", value=0.6, p_value=5e-4)
+    close = measured(defence="masks", value=0.6, low=0.49, p_value=5e-4)
     assert verdicts(measured(), close)[1] == "partial"
     many = [measured("lira", f"masks-client-{index}", p_value=0.9) for index in range(1, 50)]
     found = judged([measured(), close, *many])
@@ -56,6 +56,13 @@ def test_what_was_not_measured_keeps_its_status_and_is_no_test():
 
 def test_a_high_figure_of_too_few_is_never_called_chance():
     assert verdicts(measured(), measured(defence="masks", value=0.95, p_value=0.01))[1] == "not shown"
+
+
+def test_what_lies_above_chance_is_not_called_at_chance_though_the_table_does_not_reject_it():
+    above = measured(defence="masks", value=0.6, low=0.51, high=0.69, p_value=0.01)
+    assert verdicts(measured(), above)[1] == "not shown"
+    assert verdicts(measured(), replace(above, low=0.5))[1] == "at chance"
+    assert verdicts(measured(), replace(above, low=None))[1] == "not shown"
 
 
 def test_a_table_without_a_test_is_judged_too():

@@ -81,6 +81,7 @@ def table(name: str, attacks: tuple[str, ...], summary: str) -> click.Command:
                 budget=budget,
                 out=out,
                 on_cell=on_cell,
+                source=target or "",
             )
         page = None if out is None else write(outcome, out)
         _say(outcome, page, as_json=as_json)

@@ -18,6 +18,7 @@ from torch import Tensor
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.inversion.gradients import Shape
 from secagg_attacks.inversion.reconstruction import Attempt, Deadline, Ended, OnStep
+from secagg_attacks.model_calls import calling_the_model
 
 __all__ = ["PUBLISHED", "Descent", "Distance", "cosine_distance", "descend", "total_variation"]
 
@@ -54,7 +55,7 @@ def descend(
 ) -> Attempt:
     """The images with the least distance + weight * total variation that were met; matching_loss is their
     distance alone. Raises InversionError `shape-not-images`, if total variation is asked for of other
-    inputs."""
+    inputs, and TargetError `model-not-attackable`."""
     if recipe.total_variation and (len(shape) != 4 or min(shape[2:]) < 2):
         raise InversionError(
             "shape-not-images",
@@ -74,7 +75,8 @@ def descend(
         apart = distance(images)
         smooth = total_variation(images) if recipe.total_variation else torch.zeros_like(apart)
         objective = apart + recipe.total_variation * smooth
-        (slope,) = torch.autograd.grad(objective, images)
+        with calling_the_model():
+            (slope,) = torch.autograd.grad(objective, images)
         value = float(objective.detach())
         if value < least:
             best, least, its_distance = images.detach().clone(), value, float(apart.detach())

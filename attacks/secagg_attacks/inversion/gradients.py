@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from secagg_attacks.inversion.errors import InversionError
+from secagg_attacks.model_calls import calling_the_model
 
 __all__ = [
     "Arrays",
@@ -61,12 +62,13 @@ class Model:
 def gradient_at(
     model: Model, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor, *, differentiable: bool
 ) -> dict[str, Tensor]:
-    """The gradient at other parameters than the model's own."""
-    value = model.loss(functional_call(model.module, dict(parameters), (x,)), y)
-    # A parameter that takes no part has a gradient of zero, as an SGD step would have it.
-    found = torch.autograd.grad(
-        value, list(parameters.values()), create_graph=differentiable, materialize_grads=True
-    )
+    """The gradient at other parameters than the model's own. Raises TargetError `model-not-attackable`."""
+    with calling_the_model():
+        value = model.loss(functional_call(model.module, dict(parameters), (x,)), y)
+        # A parameter that takes no part has a gradient of zero, as an SGD step would have it.
+        found = torch.autograd.grad(
+            value, list(parameters.values()), create_graph=differentiable, materialize_grads=True
+        )
     return dict(zip(parameters, found, strict=True))
 
 
@@ -98,12 +100,13 @@ def gradient_of_step(update: Arrays, learning_rate: float) -> dict[str, npt.NDAr
 
 
 def matched_gradient(model: Model, gradient: Arrays) -> dict[str, Tensor]:
-    """What was seen, in the model's dtype and order. Buffers that travel with an update are left out.
+    """What was seen, in the model's dtype and order. Buffers that travel with an update, as
+    `buffers.<name>`, are left out.
 
     Parameters that are not in it stayed at home, and are not matched. Raises InversionError `gradient-names`,
     `gradient-shape`, `gradient-not-finite`, `gradient-zero`.
     """
-    buffers = {name for name, _ in model.module.named_buffers()}
+    buffers = {f"buffers.{name}" for name, _ in model.module.named_buffers()}
     unknown = sorted(set(gradient) - set(model.parameters) - buffers)
     shared = [name for name in model.parameters if name in gradient]
     if unknown or not shared:

@@ -35,6 +35,7 @@ from secagg_attacks.inversion.gradients import (
     model_of,
 )
 from secagg_attacks.inversion.layers import logit_layer
+from secagg_attacks.model_calls import calling_the_model
 
 __all__ = ["LabelEstimate", "count_labels", "distinct_labels", "recover_labels", "single_label"]
 
@@ -177,7 +178,7 @@ def _probabilities(
                 for name, value in model.parameters.items()
             }
         )
-    with torch.no_grad():
+    with torch.no_grad(), calling_the_model():
         means = [
             torch.softmax(
                 functional_call(model.module, state, (auxiliary.to(first.dtype),)).double(), 1

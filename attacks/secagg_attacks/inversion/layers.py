@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.inversion.gradients import Model, Shape
+from secagg_attacks.model_calls import calling_the_model
 
 __all__ = ["input_layer", "logit_layer"]
 
@@ -20,13 +21,13 @@ __all__ = ["input_layer", "logit_layer"]
 def input_layer(model: Model, shape: Shape) -> str:
     """The name of the linear layer, with a bias, whose input is the flattened image itself.
 
-    Raises InversionError `analytic-needs-linear`.
+    Raises InversionError `analytic-needs-linear`, TargetError `model-not-attackable`.
     """
     probe, calls, _ = _run(model, shape)
     flat = probe.flatten(1)
     for name, (given, _) in calls.items():
         biased = f"{name}.bias" in model.parameters
-        if biased and given.shape[:1] == flat.shape[:1] and torch.equal(given.flatten(1), flat):
+        if biased and given.ndim == 2 and torch.equal(given, flat):
             return name
     raise InversionError(
         "analytic-needs-linear",
@@ -38,7 +39,7 @@ def input_layer(model: Model, shape: Shape) -> str:
 def logit_layer(model: Model, shape: Shape) -> str:
     """The name of the linear layer whose output is what the model gives.
 
-    Raises InversionError `labels-need-linear`.
+    Raises InversionError `labels-need-linear`, TargetError `model-not-attackable`.
     """
     _, calls, out = _run(model, shape)
     for name, (_, gave) in calls.items():
@@ -66,7 +67,7 @@ def _run(model: Model, shape: Shape) -> tuple[Tensor, Mapping[str, tuple[Tensor,
     dtype = next(iter(model.parameters.values())).dtype
     probe = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), calling_the_model():
             out = model.module(probe)
     finally:
         for hook in hooks:

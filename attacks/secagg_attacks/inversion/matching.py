@@ -38,6 +38,7 @@ from secagg_attacks.inversion.reconstruction import (
     Reconstruction,
     best_of,
 )
+from secagg_attacks.model_calls import calling_the_model
 
 __all__ = ["deep_leakage"]
 
@@ -72,7 +73,7 @@ def deep_leakage(
 
     labels: of the batch, in the order of the images; None to recover them. steps: L-BFGS iterations a
     restart. seconds: for all of it; checked every ten iterations. Raises InversionError: what best_of,
-    matched_gradient and recover_labels raise.
+    matched_gradient and recover_labels raise; TargetError `model-not-attackable`.
     """
     model = model_of(module, loss, torch.float64)
     n = checked_shape(shape)[0]
@@ -120,7 +121,8 @@ def _lbfgs(
 
     def closure() -> Tensor:
         value = distance(images)
-        (images.grad,) = torch.autograd.grad(value, images)
+        with calling_the_model():
+            (images.grad,) = torch.autograd.grad(value, images)
         return value.detach()
 
     best, least = start, math.inf

@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from secagg.durable import write_whole
 from secagg_attacks.defences import DEFENCES
@@ -86,7 +87,8 @@ def _is_quick(budget: float | None) -> bool:
 @dataclass(frozen=True)
 class Config:
     """seed: of everything but the protocol's keys and noise, which are the operating system's. target: its
-    name. budget: seconds; None: as long as it takes. Raises MatrixError `matrix-budget`."""
+    name. budget: seconds; None: as long as it takes. target_digest: `fingerprint` of the target. source:
+    MODULE:FUNCTION that gave it, empty where that is not known. Raises MatrixError `matrix-budget`."""
 
     seed: int
     target: str
@@ -95,6 +97,8 @@ class Config:
     attacks: tuple[str, ...]
     scale: Scale
     versions: tuple[tuple[str, str], ...]
+    target_digest: str
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.budget is not None and not (self.budget > 0 and math.isfinite(self.budget)):
@@ -117,23 +121,42 @@ def begin(config: Config, folder: Path) -> bool:
     """Writes OUT/config.json, or finds the same config there; True if that had a smaller budget, so that what
     it cut short can be done better now.
 
-    Raises MatrixError `matrix-other-config`.
+    Raises MatrixError `matrix-other-config`, `matrix-out`.
     """
+    try:
+        return _begun(config, folder)
+    except OSError as error:
+        raise MatrixError(
+            "matrix-out",
+            f"no table can be written to {folder}: {error.strerror or error}",
+            "a folder that can be written to, or a new one",
+        ) from error
+
+
+def _begun(config: Config, folder: Path) -> bool:
     path = folder / CONFIG
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     written = {"format": _FORMAT, "digest": config.digest, **asdict(config)}
     had: float | None = config.budget
     if path.exists():
+        other = "it cannot be read"
         try:
             before = json.loads(path.read_bytes())
             same, had = before["digest"] == config.digest, before["budget"]
-        except (ValueError, TypeError, KeyError):
+            other = f"another {', another '.join(_differing(before, config)) or 'digest'}"
+        except (ValueError, TypeError, KeyError, AttributeError):
             same = False
         if not same:
             raise MatrixError(
                 "matrix-other-config",
-                f"{path} is of another table: seed, target, defences, attacks or versions differ",
-                "another --out, or the options it was begun with",
+                f"{path} is of another table: {other}",
+                "another --out, or the target and options it was begun with",
             )
     write_whole(path, as_json(written).encode())
     return had is not None and (config.budget is None or config.budget > had)
+
+
+def _differing(before: Mapping[str, Any], config: Config) -> tuple[str, ...]:
+    """Names of what a written config has otherwise, or lacks."""
+    now = json.loads(as_json(config))
+    return tuple(name for name in now if name != "budget" and before.get(name) != now[name])

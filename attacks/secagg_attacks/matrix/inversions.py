@@ -32,6 +32,7 @@ from secagg_attacks.inversion.reconstruction import Reconstruction
 from secagg_attacks.inversion.unrolled import LocalSteps, fedavg_inversion
 from secagg_attacks.local_training import FEDSGD, LocalTraining
 from secagg_attacks.matrix.case import Case, Played
+from secagg_attacks.matrix.errors import note_of
 from secagg_attacks.results import Measurement
 from secagg_attacks.target import Target
 from secagg_attacks.views import Arrays as Update
@@ -165,7 +166,7 @@ def through_mean(clients: int) -> Callable[[Case], Played]:
             try:
                 groups.append(_group(target, mean, x.numpy(), y.numpy(), seed, each, _inverting(case)))
             except InversionError as error:
-                return case.not_applicable(f"{error.message} [{error.code}]")
+                return case.not_applicable(note_of(error))
             views.append(view)
         return _measured(case, groups, target, LEAKS_DB, views[0].digest, views[0].threat)
 
@@ -224,7 +225,7 @@ def _on_uploads(
         try:
             groups.append(_group(target, seen, x.numpy(), y.numpy(), case.seed + done, each, invert))
         except InversionError as error:
-            return case.not_applicable(f"{error.message} [{error.code}]")
+            return case.not_applicable(note_of(error))
         if case.on_step is not None:
             case.on_step(done + 1, len(names))
     return _measured(case, groups, target, must_reach, view.digest, view.threat)

@@ -20,11 +20,13 @@ import torch
 
 from secagg.errors import SecaggError
 from secagg_attacks.defences import NONE, Defence, defence
+from secagg_attacks.fingerprint import fingerprint
 from secagg_attacks.matrix.attacks import COLUMNS, Column, columns
 from secagg_attacks.matrix.case import Arrays, Case, Memory, Played
 from secagg_attacks.matrix.cells import cell_path, read_cell, read_row, write_cell, write_row
 from secagg_attacks.matrix.clock import Clock, OutOfTime
 from secagg_attacks.matrix.config import Config, Scale, begin, rows_for, scale_for, versions
+from secagg_attacks.matrix.errors import note_of
 from secagg_attacks.matrix.utility import row_of
 from secagg_attacks.matrix.world import World, digits_world, world_of
 from secagg_attacks.results import Finding, Measurement, Row
@@ -77,30 +79,34 @@ def play(
     out: Path | None = None,
     scale: Scale | None = None,
     on_cell: Progress | None = None,
+    source: str = "",
 ) -> Outcome:
-    """Every attack on every defence. target: None for scikit-learn's digits.
+    """Every attack on every defence. target: None for scikit-learn's digits. source: MODULE:FUNCTION that
+    gave the target, to be written down.
 
     defences: by name, None for what the budget allows; the unprotected run is added, for nothing is shown
     without it. budget: seconds. out:
     where cells are kept, and found again; None: nowhere. scale: None for what the budget allows.
     Raises DefenceError `defence-unknown`, MatrixError `attack-unknown`, `matrix-other-config`,
-    `matrix-budget`.
+    `matrix-budget`, `matrix-out`.
     """
     chosen = _rows(rows_for(budget) if defences is None else defences)
     wanted = columns(attacks)
     share, most = _KEPT_BACK
     clock = Clock(None if budget is None else budget - min(share * budget, most))
+    world = digits_world(seed) if target is None else world_of(target)
     config = Config(
         seed,
-        "digits" if target is None else target.name,
+        world.name,
         budget,
         tuple(each.name for each in chosen),
         tuple(each.name for each in wanted),
         scale or scale_for(budget),
         versions(),
+        fingerprint(world.target),
+        source,
     )
     longer = out is not None and begin(config, out)
-    world = digits_world(seed) if target is None else world_of(target)
     with _one_thread():
         played = _cells(config, world, chosen, wanted, clock, out, longer, on_cell)
         rows = tuple(_row(config, world, each, played.memory, clock, out) for each in chosen)
@@ -170,7 +176,7 @@ def _cell(case: Case, column: Column, clock: Clock, longest: dict[str, float]) -
     except OutOfTime:
         return _not_run(case), {}
     except SecaggError as refused:
-        measurement, arrays = case.not_applicable(f"{refused.message} [{refused.code}]")
+        measurement, arrays = case.not_applicable(note_of(refused))
     seconds = time.monotonic() - begin
     # Of a search that ends when told to, what it takes beside: the run that it is made on.
     firm = max(0.0, seconds - case.seconds) if column.stretches else seconds
@@ -197,7 +203,7 @@ def _row(config: Config, world: World, each: Defence, memory: Memory, clock: Clo
     try:
         row = row_of(case)
     except SecaggError as refused:
-        row = Row(each.name, config.scale.clients, notes=(f"{refused.message} [{refused.code}]",))
+        row = Row(each.name, config.scale.clients, notes=(note_of(refused),))
     if path is not None:
         write_row(path, row)
     return row

@@ -34,6 +34,7 @@ from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import BUFFERS
 from secagg_attacks.membership.confidence import Floats
 from secagg_attacks.membership.errors import MembershipError
+from secagg_attacks.model_calls import calling_the_model
 from secagg_attacks.target import Examples, Loss, Target
 from secagg_attacks.views import Arrays, View
 
@@ -128,7 +129,8 @@ def federated_scores(
 
     per_client: training examples of a client. rate: learning rate times local steps, so that an update is
     about -rate times the mean gradient of those examples. Both matter to `difference` alone. on_step: rounds
-    done, and all of them. Raises MembershipError `nothing-observed`.
+    done, and all of them. Raises MembershipError `nothing-observed`, TargetError
+    `model-not-attackable`.
     """
     if not observations:
         raise MembershipError("nothing-observed", "no round was observed", "observed(view) gives them")
@@ -165,6 +167,7 @@ def _gradients(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y:
     """Each example's own gradient, float64 (examples, parameters), on the CPU.
 
     All at once where torch can (`vmap`); models that it cannot take so, recurrent ones say, one by one.
+    Raises TargetError `model-not-attackable`.
     """
     parameters = dict(model.named_parameters())
     chosen = {name: parameters[name].detach() for name in names}
@@ -172,10 +175,16 @@ def _gradients(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y:
     def of_one(values: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
         return loss(functional_call(model, values, (one[None],)), label[None])
 
-    each = grad(of_one)
     try:
-        found = vmap(each, in_dims=(None, 0, 0))(chosen, x, y)
+        found = vmap(grad(of_one), in_dims=(None, 0, 0))(chosen, x, y)
     except RuntimeError:
-        singles = [each(chosen, one, label) for one, label in zip(x, y, strict=True)]
-        found = {name: torch.stack([single[name] for single in singles]) for name in names}
+        leaves = {name: value.requires_grad_() for name, value in chosen.items()}
+        with calling_the_model():
+            singles = [
+                torch.autograd.grad(of_one(leaves, one, label), list(leaves.values()), materialize_grads=True)
+                for one, label in zip(x, y, strict=True)
+            ]
+        found = {
+            name: torch.stack(each) for name, each in zip(names, zip(*singles, strict=True), strict=True)
+        }
     return torch.cat([found[name].reshape(len(x), -1).double() for name in names], dim=1).cpu()

@@ -36,14 +36,14 @@ _CLASSES: Final = {
     "not run": "none",
 }
 _MEANINGS: Final = (
-    ("at chance", "no better than who knows nothing, while the same attack with the same seed wins on the "
-     "row without protection. It says nothing of other attacks."),
+    ("at chance", "not told apart from chance, while the same attack with the same seed wins on the row "
+     "without protection. It says nothing of other attacks."),
     ("partial", "better than chance, and below the level at which the view is given away."),
     ("leaks", "the figure reaches the level at which the view is given away: 27 dB, an AUC of 0.9, or "
      "nine tenths of the largest epsilon that so many canaries can show. A canary audit may show much of an "
      "epsilon that is large by choice, and be within its account."),
-    ("not shown", "no better than chance, but the attack does not win without protection either, or its "
-     "figure is high and of too few to rule chance out: nothing follows."),
+    ("not shown", "not told apart from chance, but the attack does not win without protection either, or its "
+     "figure is above chance and of too few to rule chance out: nothing follows."),
     ("not applicable", "there is no such attack on this view or model; the notes say why."),
     ("not run", "the budget was spent. Nothing follows."),
 )  # fmt: skip

@@ -74,7 +74,9 @@ def test_a_table_says_verdict_figure_and_chance_and_writes_its_report(here):
         "results.json",
         "scores.npz",
     }
-    assert json.loads((here / "out" / "config.json").read_text())["target"] == "mine"
+    config = json.loads((here / "out" / "config.json").read_text())
+    assert (config["target"], config["source"]) == ("mine", "attacked:mine")
+    assert len(config["target_digest"]) == 64
 
 
 def test_with_json_it_is_one_object_on_one_line(here):

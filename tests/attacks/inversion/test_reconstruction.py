@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from secagg_attacks.defences import defence
+from secagg_attacks.federation import Federation
 from secagg_attacks.inversion.cosine import inverting_gradients
 from secagg_attacks.inversion.descent import Descent
 from secagg_attacks.inversion.errors import InversionError
@@ -17,6 +19,7 @@ from secagg_attacks.inversion.gradients import gradient_of_step, matched_gradien
 from secagg_attacks.inversion.matching import deep_leakage
 from secagg_attacks.inversion.reconstruction import Attempt, Deadline, OnStep, best_of
 from secagg_attacks.models import mlp, sigmoid_lenet
+from tests.attacks.digit_targets import normalised, target
 from tests.attacks.inversion.victims import gradient, noise
 
 SHAPE = (1, 1, 8, 8)
@@ -140,11 +143,22 @@ def test_a_gradient_that_is_not_of_the_model_is_refused_by_name(arrays: Any, cod
 
 def test_buffers_that_travel_with_an_update_are_left_out() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-    update = {"1.bias": np.ones(4), "2.running_mean": np.ones(4)}
+    update = {"1.bias": np.ones(4), "buffers.2.running_mean": np.ones(4)}
 
     found = matched_gradient(model_of(model, torch.nn.functional.cross_entropy), update)
 
     assert list(found) == ["1.bias"]
+
+
+def test_the_update_of_a_client_whose_buffers_travel_is_inverted() -> None:
+    attacked = target(normalised(), buffers="known")
+    federation = Federation(attacked, 3, per_client=4)
+    seen = federation.observe(defence("none")).rounds[0].uploads["client-0"]
+
+    found = matched_gradient(model_of(attacked.model, attacked.loss), gradient_of_step(seen, 1.0))
+
+    assert {name for name in seen if name.startswith("buffers.")}
+    assert list(found) == [name for name, _ in attacked.model.named_parameters()]
 
 
 def test_one_step_is_undone_by_its_rate() -> None:

@@ -6,7 +6,7 @@ from secagg_attacks.matrix.cells import cell_path, read_cell, write_cell
 from secagg_attacks.matrix.config import QUICK, Config, versions
 from tests.attacks.measured import measured
 
-CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions())
+CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions(), "ab" * 32)
 ARRAYS = {"scores": np.arange(6.0).reshape(2, 3), "is_member": np.array([[True, False, True]] * 2)}
 
 

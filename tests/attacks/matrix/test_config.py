@@ -18,7 +18,7 @@ from secagg_attacks.matrix.config import (
 )
 from secagg_attacks.matrix.errors import MatrixError
 
-CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions())
+CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions(), "ab" * 32)
 
 
 def test_the_scale_and_the_rows_follow_from_the_budget():
@@ -40,19 +40,37 @@ def test_a_table_is_gone_on_with_under_another_budget(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"defences": ("none",)}, {"scale": THOROUGH}, {"target": "mine"}]
+    "change",
+    [
+        {"seed": 1},
+        {"defences": ("none",)},
+        {"scale": THOROUGH},
+        {"target": "mine"},
+        {"target_digest": "cd" * 32},
+        {"source": "mine:target"},
+    ],
 )
 def test_another_table_is_refused_where_one_was_begun(tmp_path, change):
     begin(CONFIG, tmp_path)
     with pytest.raises(MatrixError) as refused:
         begin(replace(CONFIG, **change), tmp_path)
     assert refused.value.code == "matrix-other-config"
+    assert refused.value.message.endswith(f"of another table: another {next(iter(change))}")
 
 
-def test_a_config_that_cannot_be_read_is_another_one(tmp_path):
-    (tmp_path / "config.json").write_text("[")
-    with pytest.raises(MatrixError, match="another table"):
+@pytest.mark.parametrize("text", ["[", "[]", "{}"])
+def test_a_config_that_cannot_be_read_is_another_one(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(MatrixError, match="another table: it cannot be read"):
         begin(CONFIG, tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_refused_by_name(tmp_path):
+    (tmp_path / "out").write_text("a note")
+    with pytest.raises(MatrixError) as refused:
+        begin(CONFIG, tmp_path / "out")
+    assert refused.value.code == "matrix-out"
+    assert str(tmp_path / "out") in refused.value.message
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])

@@ -185,6 +185,85 @@ def test_shadows_of_a_model_that_cannot_be_trained_side_by_side_are_not_applicab
     assert "shadows-not-batched" in outcome.finding("none", "lira").measurement.notes[0]
 
 
+class Once(torch.autograd.Function):
+    """ReLU, in the older form of such functions, which `vmap` and `grad` refuse."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * (x > 0)
+
+
+class OnceDifferentiable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.last(Once.apply(self.first(x.flatten(1))))
+
+
+class Attentive(nn.Module):
+    """A fully connected layer over each row of an image, then attention with a fused kernel."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 32), nn.Linear(32, 3)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x):
+        rows = self.first(x[:, 0])
+        return self.last((rows + self.attention(rows, rows, rows, need_weights=False)[0]).mean(1))
+
+
+def of_images(kind):
+    data = np.random.default_rng(0).random((300, 1, 8, 8)).astype(np.float32)
+    y = np.random.default_rng(1).integers(0, 3, 300)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = kind()
+    return Target(model, (data[:100], y[:100]), (data[100:], y[100:]))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop because:UserWarning")
+def test_a_model_that_cannot_be_differentiated_twice_costs_cells_and_not_the_table():
+    attacks = ("inverting", "idlg", "fedavg", "mean-2", "gradient-update")
+    outcome = play(of_images(Attentive), defences=("none",), attacks=attacks, scale=TINY)
+    for attack in ("inverting", "idlg", "fedavg", "mean-2"):
+        found = outcome.finding("none", attack)
+        assert found.verdict == "not applicable"
+        assert "[model-not-attackable]; hint: " in found.measurement.notes[0]
+    assert outcome.finding("none", "gradient-update").measurement.status == "measured"
+
+
+def test_a_function_that_cannot_be_vectorised_is_differentiated_example_by_example():
+    attacks = ("analytic", "gradient-update", "loss", "lira")
+    outcome = play(of_images(OnceDifferentiable), defences=("none",), attacks=attacks, scale=TINY)
+    for attack in ("analytic", "gradient-update", "loss"):
+        assert outcome.finding("none", attack).measurement.status == "measured"
+    assert "shadows-not-batched" in outcome.finding("none", "lira").measurement.notes[0]
+
+
+def test_a_layer_that_sees_rows_of_an_image_is_no_first_layer_for_the_analytic_attack():
+    found = play(of_images(Attentive), defences=("none",), attacks=("analytic",), scale=TINY)
+    assert "analytic-needs-linear" in found.finding("none", "analytic").measurement.notes[0]
+
+
+def test_a_table_is_not_gone_on_with_on_another_model_of_the_same_name(tmp_path):
+    options = {"defences": ("none",), "attacks": ("analytic",), "scale": TINY, "out": tmp_path}
+    play(of_images(OnceDifferentiable), **options)
+    play(of_images(OnceDifferentiable), **options)
+    with pytest.raises(MatrixError, match="another target_digest") as refused:
+        play(of_images(Attentive), **options)
+    assert refused.value.code == "matrix-other-config"
+
+
 def test_means_of_few_clients_are_of_several_cohorts():
     outcome = play(defences=("none",), attacks=("mean-2", "mean-4"), scale=replace(TINY, images=4, steps=5))
     assert outcome.finding("none", "mean-2").measurement.n == 4
