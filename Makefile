@@ -38,7 +38,7 @@ bench: $(VENV)/.dev  ## measure every figure the documents claim, and hold it ag
 	$(BIN)/python benchmarks/claims.py
 
 fuzz: $(VENV)/.dev  ## the property tests with twenty times as many examples, and new ones each time
-	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile fuzz --timeout 0 tests/masking tests/encoding \
+	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile fuzz --timeout 0 tests/masking tests/homomorphic tests/encoding \
 	  tests/transport tests/privacy tests/test_credentials.py tests/test_plan.py tests/test_journal_crashes.py \
 	  tests/test_participant_restarts.py tests/test_private_ledger.py
 

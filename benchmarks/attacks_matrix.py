@@ -4,8 +4,8 @@
 
 Plays `secagg attack matrix` as a user would, in a process of its own, once with each budget. Holds that it
 ends within its budget (and a tenth of it, for a process to begin and end in), that nothing was left out under
-the longest budget, that no lower bound is above its account, and that each attack on a single upload which
-wins without protection is at chance under masks and on ciphertexts.
+the longest budget, that no lower bound is above its account, and that no attack on a single upload which
+wins without protection is told apart from chance under masks and on ciphertexts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def played(budget: str, seed: int) -> dict[str, Any]:
     verdicts = {(one["defence"], one["attack"]): one["verdict"] for one in document["findings"]}
     wins = [attack for attack in UPLOADS if verdicts.get(("none", attack)) == "leaks"]
     hidden = {
-        f"{defence} x {attack}": verdicts[defence, attack] == "at chance"
+        f"{defence} x {attack}": verdicts[defence, attack] in ("at chance", "not shown")
         for attack in wins
         for defence in HIDDEN
         if (defence, attack) in verdicts
