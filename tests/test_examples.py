@@ -173,14 +173,18 @@ def test_the_budget_of_a_few_clients_is_drawn_and_kept(tmp_path):
         tmp_path,
         *("--clients", "30", "--rounds", "2", "--seeds", "2", "--epsilons", "2,50", "--out", "drawn"),
     )
-    rows = {row[0]: row[-2:] for row in map(str.split, said.splitlines()) if row}
+    table = {row[0]: row[1:] for row in map(str.split, said.splitlines()) if row}
+    rows = {epsilon: row[-2:] for epsilon, row in table.items()}
     for epsilon in ("2", "50"):
         server, colluders = map(float, rows[epsilon])
         assert 0.9 * float(epsilon) < server < colluders <= float(epsilon)
     assert rows["none"] == ["-", "-"]
     picture = ElementTree.fromstring((tmp_path / "drawn" / "budget.svg").read_text())
-    seeds_and_their_legend = picture.findall("{http://www.w3.org/2000/svg}circle")
-    assert len(seeds_and_their_legend) == 2 * 2 + 1
+    different_points = {
+        (epsilon, share.strip(",")) for epsilon in ("2", "50") for share in table[epsilon][2:4]
+    }
+    points_and_their_legend = picture.findall("{http://www.w3.org/2000/svg}circle")
+    assert len(points_and_their_legend) == len(different_points) + 1
     page = (tmp_path / "drawn" / "budget.html").read_text()
     assert "no sum was masked" in page
     assert not re.search(r"(src|href)=|url\(", page)
