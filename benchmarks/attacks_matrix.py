@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-UPLOADS: Final = ("analytic", "inverting", "idlg", "gradient-update")
+UPLOADS: Final = ("analytic", "inverting", "idlg", "cosine-upload")
 HIDDEN: Final = ("masks", "bfv", "ckks")
 SECONDS: Final = {"s": 1.0, "m": 60.0}
 

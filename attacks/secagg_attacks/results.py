@@ -38,7 +38,8 @@ SURE_BOUND: Final = "epsilon at least, at 99.9 %"
 class Measurement:
     """One attack on the view of one defence.
 
-    figure: what `value` is, with its unit. low, high: its 95 % interval. n: images, members or canaries that
+    method: what the attack does, whatever it is given; empty for its own name. figure: what `value` is, with
+    its unit. low, high: its 95 % interval. n: images, members or canaries that
     it is of. chance, ceiling: the value of one who knows nothing, and the most there is to see. p_value: of
     "it knows nothing", of this test alone. must_reach: what the attack has to reach on the unprotected view
     before its failure elsewhere says anything. leaks_at: from where on the view is given away. view: digest
@@ -50,6 +51,7 @@ class Measurement:
     defence: str
     status: Status
     seed: int
+    method: str = ""
     figure: str = ""
     value: float | None = None
     low: float | None = None

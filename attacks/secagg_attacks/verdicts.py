@@ -2,10 +2,10 @@
 
 Every measurement carries the p-value of "the attack knows nothing". All of a table are corrected together
 (Holm 1979, alpha = 1e-3). What is not rejected is called at chance only where its 95 % interval reaches down
-to chance, and where the same attack, with the same seed, wins on the unprotected view of the same table: an
-attack that fails everywhere has shown nothing of a defence, and a figure above chance of too few examples for
-the corrected test has shown no protection. What is rejected leaks where its figure reaches `leaks_at`, and is
-partial below.
+to chance, and where the same method, with the same seed, wins on the unprotected view of the same table, on
+uploads or on the sum: an attack that fails everywhere has shown nothing of a defence, and a figure above
+chance of too few examples for the corrected test has shown no protection. What is rejected leaks where its
+figure reaches `leaks_at`, and is partial below.
 """
 
 from __future__ import annotations
@@ -23,12 +23,20 @@ def judged(measurements: Sequence[Measurement], alpha: float = ALPHA) -> tuple[F
     """A finding for each measurement, in their order."""
     tests = [each.p_value for each in measurements if each.p_value is not None]
     corrected = iter(holm(tests, alpha).adjusted.tolist() if tests else [])
-    won = {(each.attack, each.seed) for each in measurements if each.defence == NONE.name and each.wins}
+    won = {
+        (each.method or each.attack, each.seed)
+        for each in measurements
+        if each.defence == NONE.name and each.wins
+    }
     found = []
     for each in measurements:
         adjusted = None if each.p_value is None else next(corrected)
         found.append(
-            Finding(each, adjusted, _verdict(each, adjusted, (each.attack, each.seed) in won, alpha))
+            Finding(
+                each,
+                adjusted,
+                _verdict(each, adjusted, (each.method or each.attack, each.seed) in won, alpha),
+            )
         )
     return tuple(found)
 

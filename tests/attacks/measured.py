@@ -22,7 +22,7 @@ TINY = Scale(
     deals=2,
     canaries=30,
 )
-ATTACKS = ("analytic", "gradient-update", "loss", "lira", "audit")
+ATTACKS = ("analytic", "cosine-upload", "loss", "lira", "audit")
 DEFENCES = ("masks", "masks-client-8")
 
 

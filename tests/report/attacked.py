@@ -10,7 +10,7 @@ from secagg.plan import Plan
 
 VIEW = "ab" * 32
 FINDING = {
-    "attack": "gradient-sum",
+    "attack": "cosine-sum",
     "view": VIEW,
     "figure": "AUC",
     "value": 0.512,

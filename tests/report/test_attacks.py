@@ -62,7 +62,7 @@ def test_what_was_measured_stands_beside_what_is_proven(run: Path, plan: Plan) -
     assert made["attacks"]["findings"] == [FINDING]
     assert made["digests"]["attacks"] == hashlib.sha256((run / "attacks.json").read_bytes()).hexdigest()
     page = report.markdown(made)
-    assert "gradient-sum" in page
+    assert "cosine-sum" in page
     assert "proves nothing about other attacks" in page
     row = next(line for line in page.splitlines() if line.startswith("| one client"))
     assert row.split(" | ")[1:3] == ["0.25", made["units"][0]["epsilon"]["server"]["says"]]
@@ -73,7 +73,7 @@ def test_it_is_on_the_html_page_too(run: Path, plan: Plan) -> None:
     report.write(run)
 
     page = (run / "report.html").read_text()
-    assert "gradient-sum" in page
+    assert "cosine-sum" in page
     assert made_of(run)["digests"]["attacks"] in page
 
 
@@ -147,7 +147,7 @@ def test_measurements_of_another_plan_are_a_finding_and_are_not_shown(run: Path)
     assert not made["claim"][0].startswith("The account")
     page = report.markdown(made)
     assert "of another plan" in page
-    assert "gradient-sum" not in page
+    assert "cosine-sum" not in page
     (finding,) = report.verify(run).findings
     assert finding.where == "attacks.json"
     jsonschema.Draft202012Validator(SCHEMA).validate(made)

@@ -14,11 +14,12 @@ from secagg_attacks.audit import AUDITORS, one_run_bound
 from secagg_attacks.audit.canaries import canary_run
 from secagg_attacks.defences import NONE, Terms
 from secagg_attacks.matrix.case import Case, Played
+from secagg_attacks.matrix.column import Column
 from secagg_attacks.results import ACCOUNTED, SURE_BOUND, Measurement
 from secagg_attacks.statistics.roc import roc
 from secagg_attacks.views import ThreatModel
 
-__all__ = ["ALARM", "audit"]
+__all__ = ["ALARM", "COLUMNS", "audit"]
 
 ALARM: Final = 0.999
 """Confidence of the bound that a failure is declared by: of 95 %, one audit in twenty may report too much."""
@@ -81,3 +82,11 @@ def audit(case: Case) -> Played:
         more=more,
     )
     return measurement, {"scores": run.scores, "is_member": run.included}
+
+
+COLUMNS: Final = (
+    Column("audit", "Audit", "audit", "run", "audit", audit, 4.0, False, True,
+           "Andrew et al. 2023; Steinke et al. 2023",
+           "epsilon is at least this much, at 95 % confidence for this row alone: the verdict is of the "
+           "test that is corrected for the table"),
+)  # fmt: skip

@@ -32,6 +32,7 @@ from secagg_attacks.inversion.reconstruction import Reconstruction
 from secagg_attacks.inversion.unrolled import LocalSteps, fedavg_inversion
 from secagg_attacks.local_training import FEDSGD, LocalTraining
 from secagg_attacks.matrix.case import Case, Played
+from secagg_attacks.matrix.column import Column
 from secagg_attacks.matrix.errors import note_of
 from secagg_attacks.results import Measurement
 from secagg_attacks.target import Target
@@ -39,6 +40,7 @@ from secagg_attacks.views import Arrays as Update
 
 __all__ = [
     "ANALYTIC_DB",
+    "COLUMNS",
     "LEAKS_DB",
     "SMOOTH_DB",
     "analytic",
@@ -328,3 +330,22 @@ def _interval_of_median(values: Floats, seed: int) -> tuple[float, float]:
     drawn = np.random.default_rng(seed).choice(values, size=(_RESAMPLES, len(values)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
     return float(low), float(high)
+
+
+_IMAGES: Final = "how near a reconstruction comes to a client's image, after the best assignment"
+
+_GEIPING: Final = "Geiping et al. 2020"
+
+COLUMNS: Final = (
+    Column("analytic", "Analytic", "inversion", "upload", "analytic", analytic, 1.0, False, True,
+           "Phong et al. 2018; Geiping et al. 2020, prop. 3.1", f"{_IMAGES}; one division"),
+    Column("inverting", "Inverting gradients", "inversion", "upload", "inverting", inverting, 4.0, True, True,
+           _GEIPING, _IMAGES),
+    Column("idlg", "iDLG", "inversion", "upload", "idlg", smooth, 4.0, True, True,
+           "Zhu et al. 2019; Zhao et al. 2020", _IMAGES),
+    Column("fedavg", "FedAvg", "inversion", "upload", "fedavg", fedavg, 4.0, True, True,
+           "Geiping et al. 2020, unrolled", f"{_IMAGES}; four local steps on four examples"),
+    *(Column(f"mean-{n}", f"Through the mean of {n}", "inversion", "sum", "inverting", through_mean(n),
+             weight, True, True, _GEIPING, f"{_IMAGES}; from the opened mean")
+      for n, weight in ((2, 2.0), (4, 2.0), (8, 3.0), (32, 6.0))),
+)  # fmt: skip

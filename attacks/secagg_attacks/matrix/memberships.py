@@ -23,6 +23,7 @@ import secagg.torch
 from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import BUFFERS, LocalTraining
 from secagg_attacks.matrix.case import Case, Played
+from secagg_attacks.matrix.column import Column
 from secagg_attacks.matrix.errors import MatrixError
 from secagg_attacks.membership.confidence import phi
 from secagg_attacks.membership.federated import federated_scores, observed
@@ -36,6 +37,7 @@ from secagg_attacks.target import Target
 from secagg_attacks.views import Arrays, ThreatModel, View
 
 __all__ = [
+    "COLUMNS",
     "WINS_AT",
     "calibrated",
     "federation_of",
@@ -316,3 +318,21 @@ def _examples(is_member: Bools) -> npt.NDArray[np.int64]:
 def _told(threat: ThreatModel) -> ThreatModel:
     """Membership is asked of labelled examples."""
     return ThreatModel(threat.holder, threat.adversary, "known", threat.buffers, threat.local_steps)
+
+
+_MEMBERS: Final = "how often a member is ranked above a non-member"
+_COSINE: Final = "Li, Li, Ribeiro 2023, OpenReview QsCSLPP55Ku"
+
+COLUMNS: Final = (
+    Column("cosine-upload", "Gradient cosine", "membership", "upload", "cosine", gradient_on_update,
+           1.0, False, True, _COSINE, f"{_MEMBERS}, by its gradient's angle with the upload"),
+    Column("cosine-sum", "Gradient cosine", "membership", "sum", "cosine", gradient_on_sum, 0.5, False, True,
+           _COSINE, f"{_MEMBERS}, by its gradient's angle with the opened sum"),
+    Column("loss", "Loss", "membership", "sum", "loss", loss, 2.0, False, True, "Yeom et al. 2018", _MEMBERS),
+    Column("calibrated", "Calibrated loss", "membership", "sum", "calibrated", calibrated, 1.0, False, True,
+           "Watson et al. 2022", _MEMBERS),
+    Column("lira", "LiRA", "membership", "sum", "lira", lira, 0.5, False, True,
+           "Carlini et al. 2022", _MEMBERS),
+    Column("rmia", "RMIA", "membership", "sum", "rmia", relative, 0.5, False, True,
+           "Zarifzadeh et al. 2024", _MEMBERS),
+)  # fmt: skip

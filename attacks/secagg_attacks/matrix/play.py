@@ -21,10 +21,11 @@ import torch
 from secagg.errors import SecaggError
 from secagg_attacks.defences import NONE, Defence, defence
 from secagg_attacks.fingerprint import fingerprint
-from secagg_attacks.matrix.attacks import COLUMNS, Column, columns
+from secagg_attacks.matrix.attacks import COLUMNS, columns
 from secagg_attacks.matrix.case import Arrays, Case, Memory, Played
 from secagg_attacks.matrix.cells import cell_path, read_cell, read_row, write_cell, write_row
 from secagg_attacks.matrix.clock import Clock, OutOfTime
+from secagg_attacks.matrix.column import Column
 from secagg_attacks.matrix.config import Config, Scale, begin, rows_for, scale_for, versions
 from secagg_attacks.matrix.errors import note_of
 from secagg_attacks.matrix.utility import row_of
@@ -143,7 +144,7 @@ def _cells(
     on_cell: Progress | None,
 ) -> _Table:
     table = _Table({}, Memory())
-    order = [(column, each) for column in wanted for each in chosen]
+    order = [(column, each) for column in sorted(wanted, key=_weight) for each in chosen]
     to_come = sum(column.weight for column, _ in order)
     longest: dict[str, float] = {}
     for done, (column, each) in enumerate(order):
@@ -185,7 +186,11 @@ def _cell(case: Case, column: Column, clock: Clock, longest: dict[str, float]) -
     if measurement.cut_short:
         notes = (*notes, f"cut short after {seconds:.1f} s: the best so far")
     share = case.seconds if math.isfinite(case.seconds) else 0.0
-    return replace(measurement, seconds=seconds, share=share, notes=notes), arrays
+    return replace(measurement, method=column.method, seconds=seconds, share=share, notes=notes), arrays
+
+
+def _weight(column: Column) -> float:
+    return column.weight
 
 
 def _not_run(case: Case) -> Measurement:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy.typing as npt
 
 from secagg_attacks.defences import NONE
-from secagg_attacks.matrix.attacks import COLUMNS, Column
+from secagg_attacks.matrix.attacks import COLUMNS
+from secagg_attacks.matrix.column import Column
 from secagg_attacks.matrix.play import Outcome
 from secagg_attacks.report import figures
 from secagg_attacks.report.png import data_uri, grid

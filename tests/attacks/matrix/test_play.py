@@ -35,8 +35,8 @@ def test_the_analytic_attack_wins_without_protection_and_is_at_chance_with_it():
 
 
 def test_the_gradients_of_uploads_tell_members_apart_only_without_masks():
-    assert verdict("none", "gradient-update") in ("leaks", "partial")
-    bare, masked = (small().finding(row, "gradient-update").measurement for row in ("none", "masks"))
+    assert verdict("none", "cosine-upload") in ("leaks", "partial")
+    bare, masked = (small().finding(row, "cosine-upload").measurement for row in ("none", "masks"))
     assert bare.value > 0.85
     assert masked.p_value > 1e-5
 
@@ -233,19 +233,19 @@ def of_images(kind):
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop because:UserWarning")
 def test_a_model_that_cannot_be_differentiated_twice_costs_cells_and_not_the_table():
-    attacks = ("inverting", "idlg", "fedavg", "mean-2", "gradient-update")
+    attacks = ("inverting", "idlg", "fedavg", "mean-2", "cosine-upload")
     outcome = play(of_images(Attentive), defences=("none",), attacks=attacks, scale=TINY)
     for attack in ("inverting", "idlg", "fedavg", "mean-2"):
         found = outcome.finding("none", attack)
         assert found.verdict == "not applicable"
         assert "[model-not-attackable]; hint: " in found.measurement.notes[0]
-    assert outcome.finding("none", "gradient-update").measurement.status == "measured"
+    assert outcome.finding("none", "cosine-upload").measurement.status == "measured"
 
 
 def test_a_function_that_cannot_be_vectorised_is_differentiated_example_by_example():
-    attacks = ("analytic", "gradient-update", "loss", "lira")
+    attacks = ("analytic", "cosine-upload", "loss", "lira")
     outcome = play(of_images(OnceDifferentiable), defences=("none",), attacks=attacks, scale=TINY)
-    for attack in ("analytic", "gradient-update", "loss"):
+    for attack in ("analytic", "cosine-upload", "loss"):
         assert outcome.finding("none", attack).measurement.status == "measured"
     assert "shadows-not-batched" in outcome.finding("none", "lira").measurement.notes[0]
 
