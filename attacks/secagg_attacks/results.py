@@ -51,7 +51,6 @@ class Measurement:
     defence: str
     status: Status
     seed: int
-    method: str = ""
     figure: str = ""
     value: float | None = None
     low: float | None = None
@@ -69,6 +68,7 @@ class Measurement:
     cut_short: bool = False
     notes: tuple[str, ...] = ()
     more: Mapping[str, float] = field(default_factory=dict)
+    method: str = ""
 
     @property
     def wins(self) -> bool:
