@@ -12,9 +12,11 @@
     │   └── TooFewClients    a stage closed with fewer answers than the protocol needs
     ├── TransportError       frames, streams, TLS
     ├── RunError             a run directory or a run that cannot go on
-    │   └── BudgetError      the next round would cost more than the plan's privacy budget has left
+    │   ├── BudgetError      the next round would cost more than the plan's privacy budget has left
+    │   └── BeatenAccountError   (secagg.report) a measured lower bound on epsilon is above the account
     ├── StateError           a client's state folder that cannot be used, or what it forbids
     ├── PrivacyError         noise, accounting or private training that would not keep its promise
+    ├── CommandError         (secagg.cli) what the command line asks for cannot be done
     └── MissingExtraError    an optional dependency that is not installed
 
 `code` is for machines and never changes its meaning; `docs/errors.md` lists every one. `hint` says what

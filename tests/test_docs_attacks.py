@@ -11,8 +11,13 @@ import pytest
 from secagg_attacks.audit import AUDITORS
 from secagg_attacks.defences import defence
 from secagg_attacks.images.measures import CEILING_PSNR
-from secagg_attacks.matrix.inversions import ANALYTIC_DB, LEAKS_DB, SMOOTH_DB
+from secagg_attacks.matrix.attacks import COLUMNS
+from secagg_attacks.matrix.column import Family
+from secagg_attacks.matrix.examples_found import EXACTLY
+from secagg_attacks.matrix.inversions import ANALYTIC_DB, SMOOTH_DB
 from secagg_attacks.matrix.memberships import WINS_AT
+from secagg_attacks.matrix.reconstructions import LEAKS_DB, MOST_DB
+from secagg_attacks.matrix.two_models import MET
 from secagg_attacks.results import Verdict
 from tests.documented_figures import DOCUMENTS, tables, written
 
@@ -161,10 +166,26 @@ def test_the_share_of_audits_that_is_no_contradiction_is_the_measured_one() -> N
 
 
 def test_the_levels_of_the_document_are_those_of_the_code() -> None:
-    (_, psnr, auc, _), _ = tables(PAGE, "## Chance, ceilings, verdicts")
-    assert psnr[2].startswith(f"{CEILING_PSNR:.1f} dB")
+    (_, psnr, share, auc, _), _ = tables(PAGE, "## Chance, ceilings, verdicts")
+    assert psnr[2].startswith(f"{MOST_DB:g} dB") and psnr[2].endswith(f"{CEILING_PSNR:.1f} dB")
     assert psnr[3] == f"{ANALYTIC_DB:g} dB analytic, {SMOOTH_DB:g} dB iDLG, {LEAKS_DB:g} dB the others"
+    assert share[3] == f"{EXACTLY.wins_at:g}; of chosen victims {MET.wins_at:g}"
     assert auc[3] == f"{WINS_AT:g}"
+
+
+OF_FAMILY: dict[Family, str] = {
+    "inversion": "## Gradient inversion",
+    "membership": "## Membership inference",
+    "audit": "## The audit: a lower bound on epsilon",
+}
+
+
+@pytest.mark.parametrize("family", OF_FAMILY)
+def test_every_column_stands_in_the_table_of_its_family_and_no_other_does(family: Family) -> None:
+    header, *rows = next(tables(PAGE, OF_FAMILY[family]))
+    place = next(index for index, what in enumerate(header) if what in ("column", "columns"))
+    named = [name.strip("`") for row in rows for name in row[place].split()]
+    assert sorted(named) == sorted(name for name, column in COLUMNS.items() if column.family == family)
 
 
 def test_every_verdict_is_explained_and_no_other() -> None:
@@ -180,5 +201,5 @@ def test_every_defence_that_the_document_names_is_one() -> None:
 
 
 def test_every_auditor_is_explained() -> None:
-    _, rows = table("## The audit: a lower bound on epsilon")
+    _, (_, *rows) = tables(PAGE, "## The audit: a lower bound on epsilon")
     assert {name.strip("`") for name, *_ in rows} == set(AUDITORS)

@@ -30,8 +30,10 @@ def fingerprint(target: Target) -> str:
 def _settings(target: Target) -> tuple[object, ...]:
     modules = tuple((name, _named(type(part)), part.training) for name, part in target.model.named_modules())
     trained = tuple(name for name, value in target.model.named_parameters() if value.requires_grad)
-    loss = _named(target.loss if hasattr(target.loss, "__qualname__") else type(target.loss))
-    return modules, trained, loss, target.domain, target.buffers, target.classes
+    code = tuple(
+        _named(part if hasattr(part, "__qualname__") else type(part)) for part in (target.loss, target.fit)
+    )
+    return modules, trained, code, target.learning_rate, target.domain, target.buffers, target.classes
 
 
 def _named(what: object) -> str:

@@ -20,7 +20,7 @@ import secagg
 import secagg.torch
 from secagg_attacks.target import Examples, Target, TargetError
 
-__all__ = ["BUFFERS", "FEDSGD", "LocalClient", "LocalTraining"]
+__all__ = ["BUFFERS", "FEDSGD", "LocalClient", "LocalTraining", "descend", "fitted"]
 
 BUFFERS: Final = ("buffers.*",)
 """What [training] local has where BatchNorm's statistics stay with the clients."""
@@ -30,8 +30,9 @@ BUFFERS: Final = ("buffers.*",)
 class LocalTraining:
     """Optimiser steps of one client in one round, the examples in each (None: all it has), and the rate.
 
-    own_fit: the target's `fit` in place of SGD; it begins from no global model, and steps, batch and
-    learning_rate say nothing then.
+    own_fit: the target's `fit` in place of SGD, but under DP-SGD; it begins from no global model, and steps,
+    batch and learning_rate say nothing then. fit_seed: what the seed that fit is handed follows from, in each
+    round the same for every client: of models that begin from different first weights, the mean is none.
 
     Raises TargetError `local-training`.
     """
@@ -40,6 +41,7 @@ class LocalTraining:
     batch: int | None = None
     learning_rate: float = 1.0
     own_fit: bool = False
+    fit_seed: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or (self.batch is not None and self.batch < 1) or not self.learning_rate > 0:
@@ -79,27 +81,24 @@ class LocalClient:
             return self._plainly(task)
 
     def _fitted(self, task: secagg.Task) -> secagg.Update:
-        if self._target.fit is None:
-            raise TargetError("target-fit", "the target has no fit", "Target(fit=...), or plain SGD")
-        model = self._target.fit(self._x, self._y, _word(self._seed, task.round))
-        return secagg.Update(secagg.torch.arrays(model), num_examples=len(self._x))
+        model = fitted(self._target, (self._x, self._y), self._how, task.round)
+        arrays = _finite(model, "after the target's fit", "a fit that ends in finite weights")
+        return secagg.Update(arrays, num_examples=len(self._x))
 
     def _plainly(self, task: secagg.Task) -> secagg.Update:
         model = self._begun(task)
         if self._how.steps == 1:
             return self._gradient(model, task)
-        optimizer = torch.optim.SGD(model.parameters(), self._how.learning_rate)
-        for batch in _batches(len(self._x), self._how, self._seed, task.round):
-            optimizer.zero_grad()
-            self._loss(model, self._x[batch], self._y[batch]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return secagg.Update(secagg.torch.arrays(model), num_examples=len(self._x))
+        descend(model, self._target, (self._x, self._y), self._how, (self._seed, task.round))
+        trained = f"after {self._how.steps} steps at a learning rate of {self._how.learning_rate:g}"
+        arrays = _finite(model, trained, "a lower learning rate: Target(learning_rate=...)")
+        return secagg.Update(arrays, num_examples=len(self._x))
 
     def _gradient(self, model: nn.Module, task: secagg.Task) -> secagg.Update:
         """One step, unrounded; statistics that moved on the way go with it."""
         (batch,) = _batches(len(self._x), self._how, self._seed, task.round)
         model.zero_grad()
-        self._loss(model, self._x[batch], self._y[batch]).backward()  # type: ignore[no-untyped-call]
+        self._target.loss(model(self._x[batch]), self._y[batch]).backward()  # type: ignore[no-untyped-call]
         after = secagg.torch.arrays(model)
         delta = {name: after[name] - array for name, array in task.weights.items() if array.dtype.kind == "f"}
         for name, parameter in model.named_parameters():
@@ -123,7 +122,7 @@ class LocalClient:
         while left:
             for x, y in loader:
                 optimizer.zero_grad()
-                self._loss(model, x, y).backward()  # type: ignore[no-untyped-call]
+                self._target.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 left -= 1
                 if not left:
@@ -137,8 +136,32 @@ class LocalClient:
         secagg.torch.load(self._model, task.weights, local=self._kept)
         return self._model.train()
 
-    def _loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return self._target.loss(model(x), y)
+
+def descend(
+    model: nn.Module, target: Target, examples: Examples, how: LocalTraining, seeds: tuple[int, int]
+) -> None:
+    """`how.steps` of plain SGD on a model in train mode, in place. seeds: of its batches."""
+    x, y = examples
+    optimizer = torch.optim.SGD(model.parameters(), how.learning_rate)
+    for batch in _batches(len(x), how, *seeds):
+        optimizer.zero_grad()
+        target.loss(model(x[batch]), y[batch]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def fitted(target: Target, examples: Examples, how: LocalTraining, round: int) -> nn.Module:
+    """What the target's own fit makes of a client's examples in a round. Raises TargetError `target-fit`."""
+    if target.fit is None:
+        raise TargetError("target-fit", "the target has no fit", "Target(fit=...), or plain SGD")
+    return target.fit(*examples, _word(how.fit_seed, round))
+
+
+def _finite(model: nn.Module, trained: str, hint: str) -> secagg.torch.Arrays:
+    """The model's arrays. Raises TargetError `target-diverged`."""
+    found = secagg.torch.arrays(model)
+    if not all(np.isfinite(array).all() for array in found.values()):
+        raise TargetError("target-diverged", f"{trained}, weights are not finite", hint)
+    return found
 
 
 _Three = tuple[nn.Module, torch.optim.Optimizer, "DataLoader[tuple[Tensor, ...]]"]

@@ -15,6 +15,7 @@ from secagg_attacks.views import ThreatModel
 
 __all__ = [
     "ACCOUNTED",
+    "CLIENTS",
     "SURE_BOUND",
     "Finding",
     "Measurement",
@@ -32,6 +33,8 @@ Verdict: TypeAlias = Literal["at chance", "partial", "leaks", "not shown", "not 
 ACCOUNTED: Final = "accounted epsilon"
 SURE_BOUND: Final = "epsilon at least, at 99.9 %"
 """Names in `more`: what an audit's failure is declared by."""
+CLIENTS: Final = "clients of each run"
+"""The name in `more` of how many are in each sum."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Measurement:
     """One attack on the view of one defence.
 
     method: what the attack does, whatever it is given; empty for its own name. figure: what `value` is, with
-    its unit. low, high: its 95 % interval. n: images, members or canaries that
+    its unit. low, high: its 95 % interval; of a bound, the bound. n: images, members or canaries that
     it is of. chance, ceiling: the value of one who knows nothing, and the most there is to see. p_value: of
     "it knows nothing", of this test alone. must_reach: what the attack has to reach on the unprotected view
     before its failure elsewhere says anything. leaks_at: from where on the view is given away. view: digest
@@ -94,7 +97,7 @@ class Finding:
 class Row:
     """What a defence costs, and what its noise is accounted with.
 
-    accuracy: of the model that the federation of the membership attacks ends with, on non-members, with its
+    accuracy: of the model that a run under the defence ends with (`matrix.utility`), on non-members, with its
     95 % interval; chance: of always saying the commonest class. epsilon: accounted, at `delta`, of `unit`;
     None without noise. lower_bound: on epsilon, by the audit, at 95 %; None where none was made. clients: in
     the sum. view: its transcript. Any is None where time ran out.

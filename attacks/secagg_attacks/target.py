@@ -6,6 +6,7 @@ goes about it. What an attack cannot do without is asked for here, before anythi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -51,14 +52,16 @@ class Target:
 
     model: a torch module, logits out, (n, classes); attacks work on copies of it. train_xy, nonmember_xy:
     what it was, or will be, trained on, and examples of the same kind it never saw; kept as tensors of the
-    model's dtype, on its device. loss: mean over a batch. fit: trains such a model anew, for shadow models of
-    one's own (`membership.shadows`); those of the tables are trained as the clients are. domain: what
+    model's dtype, on its device. loss: mean over a batch. fit: trains such a model anew. Clients train with
+    it where membership is asked, and so do the shadow models; all of them are handed the same seed, so that
+    they begin from the same first weights and their mean is a model. Without it, and under DP-SGD, clients
+    train by plain SGD at `learning_rate`, from the model as given. domain: what
     an input is; of "image", (n, channels, height, width) from 0 to 1. buffers: BatchNorm's running
     statistics, of models that have any: "known" if updates carry them, "unknown" if they stay with the
     clients. name: in reports. classes: how many the model tells apart.
 
     Raises TargetError `target-data`, `target-labels`, `target-nonmembers`, `target-logits`,
-    `target-probabilities`, `target-loss`, `target-buffers`.
+    `target-probabilities`, `target-loss`, `target-buffers`, `target-learning-rate`.
     """
 
     model: nn.Module
@@ -69,10 +72,12 @@ class Target:
     domain: Domain = "image"
     buffers: Buffers = "none"
     name: str = "target"
+    learning_rate: float = 0.5
     classes: int = field(init=False)
 
     def __post_init__(self) -> None:
         like = next((p for p in self.model.parameters() if p.is_floating_point()), torch.zeros(()))
+        _check_rate(self.learning_rate)
         members = _checked(self.train_xy, "train_xy", self.domain, like)
         others = _checked(self.nonmember_xy, "nonmember_xy", self.domain, like)
         _check_alike(members, others)
@@ -105,6 +110,15 @@ class Target:
 
     def __repr__(self) -> str:
         return f"Target({self.name!r}, {self.domain}, {len(self.members[0])} members)"
+
+
+def _check_rate(rate: float) -> None:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise TargetError(
+            "target-learning-rate",
+            f"a learning rate of {rate!r}",
+            "a finite number above 0; 0.5 suits small networks of plain layers, 0.01 many larger ones",
+        )
 
 
 def _checked(data: Data, name: str, domain: str, like: Tensor) -> Examples:

@@ -1,11 +1,13 @@
 """From measurements to verdicts: tests against chance, corrected over the whole table, and what must win.
 
 Every measurement carries the p-value of "the attack knows nothing". All of a table are corrected together
-(Holm 1979, alpha = 1e-3). What is not rejected is called at chance only where its 95 % interval reaches down
-to chance, and where the same method, with the same seed, wins on the unprotected view of the same table, on
-uploads or on the sum: an attack that fails everywhere has shown nothing of a defence, and a figure above
-chance of too few examples for the corrected test has shown no protection. What is rejected leaks where its
-figure reaches `leaks_at`, and is partial below.
+(Holm 1979, alpha = 1e-3). What is rejected leaks where its figure reaches `leaks_at`, and is partial below.
+
+What is not rejected is called at chance only where three things hold. The same method, with the same seed,
+wins on the unprotected view of the same table, on uploads or on the sum: an attack that fails everywhere has
+shown nothing of a defence. Its own p-value, uncorrected, is above alpha: a table of many columns hides no
+leak by its size. And its 95 % interval ends below `leaks_at`: of too few examples, nothing follows. An
+interval may still begin above chance, as one in forty does where there is nothing to find.
 """
 
 from __future__ import annotations
@@ -44,10 +46,10 @@ def judged(measurements: Sequence[Measurement], alpha: float = ALPHA) -> tuple[F
 def _verdict(of: Measurement, adjusted: float | None, shown: bool, alpha: float) -> Verdict:
     if of.status != "measured":
         return of.status
-    high = of.leaks_at is not None and of.value is not None and of.value >= of.leaks_at
-    if adjusted is None or adjusted > alpha:
-        # A high figure of so few that chance is not ruled out is no sign of protection.
-        reaches_chance = of.low is not None and of.chance is not None and of.low <= of.chance
-        tested = adjusted is not None and reaches_chance and not high
-        return "at chance" if shown and tested else "not shown"
-    return "leaks" if high else "partial"
+    reached = of.leaks_at is not None and of.value is not None and of.value >= of.leaks_at
+    if of.p_value is None or adjusted is None:
+        return "not shown"
+    if adjusted <= alpha:
+        return "leaks" if reached else "partial"
+    below = of.leaks_at is not None and of.high is not None and of.high < of.leaks_at
+    return "at chance" if shown and of.p_value > alpha and below else "not shown"

@@ -1,8 +1,10 @@
 """Measured beside proven: what attacks found on runs of this plan, and lower bounds on epsilon.
 
 An audit's lower bound and the account's upper bound are of one quantity. A lower bound that is above means
-that one of the two is wrong, and the report then says so before anything else. One that is below proves
-nothing: neither that the account is tight, nor that other attacks find no more.
+that one of the two is wrong. It counts as a failure of the account where its confidence is 99.9 % or more,
+and the report then says so before anything else. Of 95 %, one audit in twenty may report too much, and the
+report only warns. One that is below proves nothing: neither that the account is tight, nor that other attacks
+find no more.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from secagg.report.attack_record import AttackRecord
 from secagg.report.figures import bound, counted, given, left, plain
 from secagg.report.pages import Section, Table
 
-__all__ = ["BeatenAccountError", "alarms", "attacks_of", "attacks_section", "beaten"]
+__all__ = ["BeatenAccountError", "alarms", "attacks_of", "attacks_section", "beaten", "cautions"]
 
 Document = Mapping[str, Any]
 
+_SURE: Final = 0.999
+"""Confidence from which on a bound above the account is a failure, and no accident of one audit in many."""
 _NONE: Final = "No attack was run on what the parties of this run saw: there is no measured lower bound."
 _NOT: Final = (
     "What this is not: an attack at chance, or a low bound, proves nothing about other attacks. It says only "
@@ -48,7 +52,7 @@ def attacks_of(
 ) -> dict[str, Any] | None:
     """The document's part; None where nothing was measured. opened: rounds of the run whose sum was opened.
 
-    Of another plan nothing is kept but that plan's digest. An audit plays every round of the plan, and its
+    Of another plan nothing is kept but that plan's digest. An audit may play every round of the plan, and its
     bounds are held against the account of as many, whether this run opened them or not; against the server;
     and at a delta that is no larger than their own, for what is refuted at a delta is at every smaller one.
     """
@@ -79,12 +83,12 @@ def _beside(one: Document, epsilons: Mapping[str, tuple[float, float]]) -> dict[
     return {
         **one,
         "accounted": epsilon if comparable else None,
-        "beats": one["epsilon"] > epsilon if comparable else None,
+        "beats": one["epsilon"] > epsilon and one["confidence"] >= _SURE if comparable else None,
     }
 
 
 def alarms(attacks: Document | None) -> tuple[str, ...]:
-    """What the report says first: one sentence for each lower bound above the account."""
+    """What the report says first: one sentence for each lower bound that beats the account."""
     return tuple(
         f"The account does not hold, or the audit does not: epsilon of one {one['unit']} is at least "
         f"{left(one['epsilon'])} by measurement ({_method(one)}) and at most {bound(one['accounted'])} by "
@@ -94,15 +98,28 @@ def alarms(attacks: Document | None) -> tuple[str, ...]:
     )
 
 
+def cautions(attacks: Document | None) -> tuple[str, ...]:
+    """One sentence for each lower bound above the account that is not sure enough to be a failure."""
+    return tuple(
+        f"Caution: epsilon of one {one['unit']} is at least {left(one['epsilon'])} by measurement "
+        f"({_method(one)}) and at most {bound(one['accounted'])} by account. So high a bound may come of "
+        f"chance in one audit of {round(1 / (1 - one['confidence']))}, and is no failure of the account by "
+        "itself: audit again with other seeds."
+        for one in (attacks or {}).get("bounds", ())
+        if one["accounted"] is not None and one["epsilon"] > one["accounted"] and not one["beats"]
+    )
+
+
 def beaten(document: Document) -> BeatenAccountError | None:
-    """What `secagg report` ends with where a lower bound is above the account. document: of a run."""
+    """What `secagg report` ends with where a lower bound beats the account. document: of a run."""
     above = [one for one in (document["attacks"] or {}).get("bounds", ()) if one["beats"]]
     if not above:
         return None
     return BeatenAccountError(
         "account-beaten",
-        f"{counted(len(above), 'measured lower bound')} on epsilon beyond what the run was accounted with",
-        "audit again with another seed, for at 95 % one in twenty may report too much; else report a fault",
+        f"{counted(len(above), 'measured lower bound')} on epsilon, at 99.9 % confidence or more, beyond "
+        "what the run was accounted with",
+        "audit again with another seed, for one in a thousand may report too much; else report a fault",
     )
 
 
@@ -120,13 +137,14 @@ def attacks_section(attacks: Document | None, digest: str | None) -> Section:
         )
     words = (
         "Measured by attacks on what the server sees in runs of this plan, under the digests of views below. "
-        f"The measurements are those of attacks.json, SHA-256 {digest}. An audit plays every round of the "
-        f"plan: its bounds stand beside the account of {counted(attacks['rounds'], 'round')}.",
+        f"The measurements are those of attacks.json, SHA-256 {digest}. An audit plays the rounds of the "
+        "plan, or as many of them as there is time for: its bounds stand beside the account of "
+        f"{counted(attacks['rounds'], 'round')}.",
         _NOT,
     )
     tables = [_table_of_findings(attacks["findings"])] if attacks["findings"] else []
     tables += [_table_of_bounds(attacks["bounds"])] if attacks["bounds"] else []
-    return Section("Attacks", (*alarms(attacks), *words), tables=tuple(tables))
+    return Section("Attacks", (*alarms(attacks), *cautions(attacks), *words), tables=tuple(tables))
 
 
 def _table_of_findings(findings: Sequence[Document]) -> Table:

@@ -1,7 +1,9 @@
 """Private training of one client over a run: what is made once, and remembered for all its rounds.
 
 Made anew in each round, private training would begin its count of steps anew as well; so a run's model,
-optimiser and loader are those of its first round, under the key of that client in that run.
+optimiser and loader are those of its first round, under the key of that client in that run. They are
+remembered for as long as the client itself keeps them. Once they are gone the run's key stays, and no other
+three go on under it: steps that no receipt has counted yet may be gone with them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from opacus.grad_sample import GradSampleModule
@@ -40,7 +43,7 @@ __all__ = ["enter"]
 Three = tuple[nn.Module, torch.optim.Optimizer, DataLoader[Any]]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Engine:
     given: Three
     model: nn.Module
@@ -50,7 +53,10 @@ class _Engine:
     examples: int
 
 
-_engines: dict[str, _Engine] = {}
+_engines: WeakValueDictionary[str, _Engine] = WeakValueDictionary()
+"""By key. Each lives as long as its private optimiser, which the given optimiser and both loaders lead to."""
+_begun: set[str] = set()
+"""Every key that private training ever began under in this process."""
 _calibrated = lru_cache(maxsize=256)(calibrate_noise)
 """Takes seconds; clients of one process with equally much data ask the same."""
 
@@ -71,13 +77,26 @@ def enter(
     )
     engine = _engines.get(terms.key)
     if engine is None:
-        _engines[terms.key] = engine = _made(model, optimizer, loader, round, terms, random)
+        _check_new(terms.key)
+        engine = _made(model, optimizer, loader, round, terms, random)
+        engine.optimizer.keeps = engine
+        _engines[terms.key] = engine
+        _begun.add(terms.key)
         watch(model, engine.provenance)
     else:
         _check_same(engine, model, optimizer, loader)
         engine.provenance.account.begin(round, terms)
     engine.provenance.begin(named_tensors(engine.given[0]), weights)
     return engine.model, engine.optimizer, engine.loader
+
+
+def _check_new(key: str) -> None:
+    if key in _begun:
+        raise PrivacyError(
+            "private-changed",
+            "private training of this run began with a model, an optimizer and a loader that are gone",
+            "make model, optimizer and loader once, outside the train function, and keep them over the run",
+        )
 
 
 def _check_same(

@@ -29,7 +29,8 @@ __all__ = ["PrivateOptimizer"]
 class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
     """Wraps an optimiser, whose own `step` from now on raises PrivacyError `private-bypassed`.
 
-    expected_batch_size: examples a step draws on average, by which the noised sum is divided. The step
+    expected_batch_size: examples a step draws on average, by which the noised sum is divided. keeps: what is
+    to live as long as this optimiser does. The step
     raises PrivacyError `private-steps`, `private-changed`, `private-bypassed` or `private-module`, and
     UpdateError `private-gradient` or `private-batch`, which can depend on the data: a client that left at
     them would tell of it. It has then changed nothing of the model.
@@ -61,6 +62,7 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no type
         self._named = {name: t for name, t in named_tensors(model).items() if id(t) in ours}
         self._rows = 0
         self._stepping = False
+        self.keeps: object = None
         batches.restarted = self.discard
         optimizer.register_step_pre_hook(self._refuse_bare_step)
 

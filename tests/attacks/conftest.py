@@ -1,4 +1,4 @@
-"""One thread for torch: tests share two cores, and small models gain nothing from more."""
+"""One thread for torch and NumPy: tests share two cores, and small models gain nothing from more."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(before)

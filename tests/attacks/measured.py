@@ -15,6 +15,7 @@ TINY = Scale(
     steps=30,
     iterations=20,
     restarts=1,
+    cohorts=5,
     clients=4,
     per_client=10,
     local_steps=40,
@@ -22,11 +23,11 @@ TINY = Scale(
     deals=2,
     canaries=30,
 )
-ATTACKS = ("analytic", "cosine-upload", "loss", "lira", "audit")
+ATTACKS = ("analytic", "cosine-upload", "loss-upload", "loss-sum", "lira-upload", "audit")
 DEFENCES = ("masks", "masks-client-8")
 
 
-def measured(attack: str = "loss", defence: str = "none", **changes: Any) -> Measurement:
+def measured(attack: str = "loss-sum", defence: str = "none", **changes: Any) -> Measurement:
     facts: dict[str, Any] = {
         "figure": "AUC",
         "value": 0.95,
@@ -48,5 +49,5 @@ def measured(attack: str = "loss", defence: str = "none", **changes: Any) -> Mea
 
 @cache
 def small() -> Outcome:
-    """Five attacks on three views of the digits, in a few seconds."""
+    """Six attacks on three views of the digits, in a few seconds."""
     return play(defences=DEFENCES, attacks=ATTACKS, scale=TINY)

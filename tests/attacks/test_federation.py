@@ -159,6 +159,44 @@ def test_a_targets_own_fit_trains_in_place_of_sgd() -> None:
     assert [count for count, _ in seen] == [25]
 
 
+def test_every_client_fits_with_one_seed_that_rounds_and_runs_differ_in() -> None:
+    seen: list[int] = []
+
+    def fit(x: torch.Tensor, y: torch.Tensor, seed: int) -> nn.Module:
+        seen.append(seed)
+        return perceptron(hidden=32)
+
+    def of(fit_seed: int, round: int) -> int:
+        seen.clear()
+        local = LocalTraining(own_fit=True, fit_seed=fit_seed)
+        federation = Federation(target(fit=fit), 4, local=local)
+        for train in federation.trains().values():
+            train(secagg.Task(round, 2, federation.initial))
+        assert len(seen) == 4
+        (seed,) = set(seen)
+        return seed
+
+    assert len({of(0, 1), of(0, 2), of(1, 1)}) == 3
+
+
+def test_weights_that_are_not_finite_stay_with_the_client_and_the_way_out_is_told() -> None:
+    single = target(perceptron(dtype=torch.float32), learning_rate=1e30)
+    how = LocalTraining(steps=5, learning_rate=single.learning_rate)
+    with pytest.raises(TargetError, match="not finite") as caught:
+        update_of(Federation(single, 4, local=how))
+    assert caught.value.code == "target-diverged"
+    assert "Target(learning_rate=...)" in str(caught.value.hint)
+
+    def fit(x: torch.Tensor, y: torch.Tensor, seed: int) -> nn.Module:
+        model = perceptron()
+        nn.init.constant_(next(model.parameters()), float("nan"))
+        return model
+
+    with pytest.raises(TargetError, match="after the target's fit") as caught:
+        update_of(Federation(target(fit=fit), 4, local=LocalTraining(own_fit=True)))
+    assert caught.value.code == "target-diverged"
+
+
 # -- buffers ------------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,8 @@ def changed(part: str) -> Any:
         buffers="unknown" if part == "buffers mode" else "known",
         train_xy=(x, y.flip(0) if part == "labels" else y),
         loss=nn.functional.multi_margin_loss if part == "loss" else nn.functional.cross_entropy,
+        learning_rate=0.1 if part == "learning rate" else 0.5,
+        fit=(lambda x, y, seed: model) if part == "fit" else None,
     )
 
 
@@ -43,7 +45,18 @@ def test_the_same_target_made_again_has_the_same_digest() -> None:
 
 @pytest.mark.parametrize(
     "part",
-    ["a weight", "a buffer", "mode", "the kind of a module", "members", "labels", "buffers mode", "loss"],
+    [
+        "a weight",
+        "a buffer",
+        "mode",
+        "the kind of a module",
+        "members",
+        "labels",
+        "buffers mode",
+        "loss",
+        "learning rate",
+        "fit",
+    ],
 )
 def test_a_target_that_differs_in_one_part_has_another_digest(part: str) -> None:
     assert fingerprint(changed(part)) != fingerprint(changed("nothing"))

@@ -137,6 +137,16 @@ def test_a_loss_that_gives_no_finite_mean_is_refused(loss: object) -> None:
     refused("target-loss", loss=loss)
 
 
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf"), "0.1", True, None])
+def test_a_learning_rate_that_is_none_is_refused(rate: object) -> None:
+    refused("target-learning-rate", learning_rate=rate)
+
+
+def test_a_learning_rate_is_the_targets_own() -> None:
+    assert target().learning_rate == 0.5
+    assert target(learning_rate=1).learning_rate == 1
+
+
 def test_batchnorm_whose_statistics_nobody_spoke_of_is_refused() -> None:
     assert '"unknown"' in refused("target-buffers", model=normalised()).hint
 

@@ -41,7 +41,9 @@ def test_tests_are_corrected_over_the_whole_table():
     assert verdicts(measured(), close)[1] == "partial"
     many = [measured("lira", f"masks-client-{index}", p_value=0.9) for index in range(1, 50)]
     found = judged([measured(), close, *many])
-    assert found[1].verdict == "at chance"
+    assert found[1].verdict == "not shown", (
+        "by itself it is above chance: the size of a table protects nobody"
+    )
     assert found[1].adjusted > 1e-3
 
 
@@ -58,11 +60,11 @@ def test_a_high_figure_of_too_few_is_never_called_chance():
     assert verdicts(measured(), measured(defence="masks", value=0.95, p_value=0.01))[1] == "not shown"
 
 
-def test_what_lies_above_chance_is_not_called_at_chance_though_the_table_does_not_reject_it():
-    above = measured(defence="masks", value=0.6, low=0.51, high=0.69, p_value=0.01)
-    assert verdicts(measured(), above)[1] == "not shown"
-    assert verdicts(measured(), replace(above, low=0.5))[1] == "at chance"
-    assert verdicts(measured(), replace(above, low=None))[1] == "not shown"
+def test_an_interval_that_reaches_up_to_where_the_view_is_given_away_is_of_too_few():
+    few = measured(defence="masks", value=0.7, low=0.45, high=0.9, p_value=0.05)
+    assert verdicts(measured(), few)[1] == "not shown"
+    assert verdicts(measured(), replace(few, high=0.89))[1] == "at chance"
+    assert verdicts(measured(), replace(few, high=None))[1] == "not shown"
 
 
 def test_a_table_without_a_test_is_judged_too():

@@ -30,6 +30,7 @@ BOUND = {
     "trials": 100,
     "assumes": "fair-coins",
 }
+SURE = {**BOUND, "confidence": 0.999}
 
 
 def attacked(path: Path, plan: Plan, *, findings: Any = (FINDING,), bounds: Any = (BOUND,)) -> Path:

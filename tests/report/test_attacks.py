@@ -18,7 +18,8 @@ from secagg.cli import main
 from secagg.errors import RunError
 from secagg.plan import Plan
 from secagg.report.attack_record import read_attacks
-from tests.report.attacked import BOUND, FINDING, attacked
+from secagg.report.figures import left
+from tests.report.attacked import BOUND, FINDING, SURE, attacked
 from tests.report.runs import plan_of, played
 
 SCHEMA = json.loads((files("secagg.report") / "privacy.schema.json").read_text())
@@ -82,21 +83,43 @@ def made_of(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_lower_bound_above_the_account_is_said_first(run: Path, plan: Plan) -> None:
-    epsilon = beating(run)
-    made = documented(attacked(run, plan, bounds=[{**BOUND, "epsilon": epsilon}]))
+@pytest.mark.parametrize("confidence", [0.999, 0.9999])
+def test_a_sure_lower_bound_above_the_account_is_said_first(run: Path, plan: Plan, confidence: float) -> None:
+    sure = {**SURE, "epsilon": beating(run), "confidence": confidence}
+    made = documented(attacked(run, plan, bounds=[sure]))
 
     assert made["attacks"]["bounds"][0]["beats"] is True
     assert made["claim"][0].startswith("The account does not hold, or the audit does not")
-    assert "95 % confidence, assuming fair coins" in made["claim"][0]
+    assert f"{100 * confidence:.4g} % confidence, assuming fair coins" in made["claim"][0]
     assert len(made["claim"]) == len(documented(attacked(run, plan))["claim"]) + 1
+    assert "Caution" not in report.markdown(made)
+
+
+@pytest.mark.parametrize(("confidence", "one_in"), [(0.95, 20), (0.998, 500)])
+def test_a_bound_above_of_less_confidence_is_a_caution_and_no_failure(
+    run: Path, plan: Plan, confidence: float, one_in: int
+) -> None:
+    epsilon = beating(run)
+    made = documented(attacked(run, plan, bounds=[{**BOUND, "epsilon": epsilon, "confidence": confidence}]))
+
+    assert made["attacks"]["bounds"][0]["beats"] is False
+    assert report.beaten(made) is None
+    assert made["claim"] == documented(attacked(run, plan))["claim"]
+    page = report.markdown(made)
+    assert f"Caution: epsilon of one client is at least {left(epsilon)}" in page
+    assert f"in one audit of {one_in}," in page
+    assert CliRunner().invoke(main, ["report", str(run)]).exit_code == 0
+
+
+def test_a_bound_below_the_account_is_no_caution(run: Path, plan: Plan) -> None:
+    assert "Caution" not in report.markdown(documented(attacked(run, plan)))
 
 
 @pytest.mark.parametrize("options", [[], ["--format", "json"], ["--json"]])
 def test_the_command_then_ends_with_code_5_and_has_written_the_report(
     run: Path, plan: Plan, options: list[str]
 ) -> None:
-    attacked(run, plan, bounds=[{**BOUND, "epsilon": beating(run)}, BOUND])
+    attacked(run, plan, bounds=[{**SURE, "epsilon": beating(run)}, BOUND])
 
     done = CliRunner().invoke(main, ["report", str(run), *options])
 
@@ -107,7 +130,7 @@ def test_the_command_then_ends_with_code_5_and_has_written_the_report(
 
 
 def test_verification_ends_with_code_5_too_where_all_is_as_claimed(run: Path, plan: Plan) -> None:
-    attacked(run, plan, bounds=[{**BOUND, "epsilon": beating(run)}])
+    attacked(run, plan, bounds=[{**SURE, "epsilon": beating(run)}])
     report.write(run)
 
     assert report.verify(run).findings == ()
@@ -157,14 +180,14 @@ def test_measurements_of_another_plan_are_a_finding_and_are_not_shown(run: Path)
 def test_a_bound_at_a_smaller_delta_is_not_held_against_the_account(
     run: Path, plan: Plan, delta: float
 ) -> None:
-    made = documented(attacked(run, plan, bounds=[{**BOUND, "epsilon": 1000.0, "delta": delta}]))
+    made = documented(attacked(run, plan, bounds=[{**SURE, "epsilon": 1000.0, "delta": delta}]))
 
     assert (made["attacks"]["bounds"][0]["accounted"], made["attacks"]["bounds"][0]["beats"]) == (None, None)
     assert "not comparable" in report.markdown(made)
 
 
 def test_a_bound_at_a_larger_delta_is_one_at_the_accounts_as_well(run: Path, plan: Plan) -> None:
-    made = documented(attacked(run, plan, bounds=[{**BOUND, "epsilon": beating(run), "delta": 1e-3}]))
+    made = documented(attacked(run, plan, bounds=[{**SURE, "epsilon": beating(run), "delta": 1e-3}]))
 
     assert made["attacks"]["bounds"][0]["beats"] is True
 

@@ -25,6 +25,8 @@ __all__ = ["gaussian_bound"]
 
 _FALSE_POSITIVES: Final = 0.3
 """Where the one threshold lies: at error rates near a third, a rate tells most of mu."""
+_LARGEST: Final = 1e5
+"""Of Student's t, where its noncentral law is still computed; less than what came is a lower bound too."""
 
 
 def gaussian_bound(
@@ -71,7 +73,7 @@ def _mu_of_moments(scores: Scores, confidence: float) -> float:
             'of = "rates"',
         )
     spread = math.sqrt(1 / len(members) + 1 / len(others))
-    t = float(members.mean() - others.mean()) / math.sqrt(squares / freedom) / spread
+    t = min(_LARGEST, float(members.mean() - others.mean()) / math.sqrt(squares / freedom) / spread)
     if nctdtr(freedom, 0.0, t) <= confidence:
         return 0.0
     return spread * float(brentq(lambda shift: nctdtr(freedom, shift, t) - confidence, 0.0, t))

@@ -8,12 +8,13 @@ after each step pixels are projected back into their box; the rate falls to a te
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.inversion.gradients import Shape
@@ -66,7 +67,7 @@ def descend(
     generator = torch.Generator().manual_seed(seed)
     images = low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
     images = images.to(dtype).requires_grad_()
-    optimizer = torch.optim.Adam([images], lr=recipe.learning_rate)
+    optimizer = torch.optim.Adam([images], lr=recipe.learning_rate, fused=True)
     falls = {math.floor(share * recipe.steps) for share in _MILESTONES}
     best, least, its_distance = images.detach().clone(), math.inf, math.inf
     done = 0
@@ -106,10 +107,39 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def cosine_distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
-    """1 - cos of the angle between two vectors, each given in parts; over the names of `other`."""
-    product = torch.stack([(one[name] * part).sum() for name, part in other.items()]).sum()
-    lengths = [
-        torch.stack([(parts[name] ** 2).sum() for name in other]).sum().clamp_min(_TINY).sqrt()
-        for parts in (one, other)
-    ]
-    return 1 - product / (lengths[0] * lengths[1])
+    """1 - cos of the angle between two vectors, each given in parts; over the names of `other`.
+
+    It has one derivative, by `one`.
+    """
+    names = tuple(other)
+    found: Tensor = _CosineDistance.apply(
+        tuple(other[name] for name in names), *(one[name] for name in names)
+    )  # type: ignore[no-untyped-call]
+    return found
+
+
+class _CosineDistance(torch.autograd.Function):
+    """Written out, for the gradients of a large layer are passed over many times otherwise."""
+
+    @staticmethod
+    def forward(ctx: Any, other: tuple[Tensor, ...], *one: Tensor) -> Tensor:
+        product = _dot(one, other)
+        square = _dot(one, one).clamp_min(_TINY)
+        lengths = square.sqrt() * _dot(other, other).clamp_min(_TINY).sqrt()
+        ctx.other = other
+        ctx.save_for_backward(product, square, lengths, *one)
+        return 1 - product / lengths
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        product, square, lengths, *one = ctx.saved_tensors
+        along, back = float(-slope / lengths), float(slope * product / (lengths * square))
+        return None, *(
+            torch.mul(own, back).add_(part, alpha=along) for own, part in zip(one, ctx.other, strict=True)
+        )
+
+
+def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    parts = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(one, other, strict=True)]
+    return torch.stack(parts).sum()

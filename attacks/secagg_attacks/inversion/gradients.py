@@ -48,7 +48,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A copy of a model: its module, and its parameters by name, which are leaves of their own."""
+    """A copy of a model: its module, and those of the module's parameters by name that are trained."""
 
     module: nn.Module
     parameters: dict[str, Tensor]
@@ -64,7 +64,9 @@ def gradient_at(
 ) -> dict[str, Tensor]:
     """The gradient at other parameters than the model's own. Raises TargetError `model-not-attackable`."""
     with calling_the_model():
-        value = model.loss(functional_call(model.module, dict(parameters), (x,)), y)
+        own = parameters is model.parameters
+        out = model.module(x) if own else functional_call(model.module, dict(parameters), (x,))
+        value = model.loss(out, y)
         # A parameter that takes no part has a gradient of zero, as an SGD step would have it.
         found = torch.autograd.grad(
             value, list(parameters.values()), create_graph=differentiable, materialize_grads=True
@@ -77,15 +79,11 @@ def model_of(module: nn.Module, loss: Loss, dtype: torch.dtype | None = None) ->
     copy = deepcopy(module)
     if dtype is not None:
         copy = copy.to(dtype)
-    parameters = {
-        name: parameter.detach().clone().requires_grad_()
-        for name, parameter in copy.named_parameters()
-        if parameter.requires_grad
+    parameters: dict[str, Tensor] = {
+        name: parameter for name, parameter in copy.named_parameters() if parameter.requires_grad
     }
     if not parameters:
         raise InversionError("model-without-parameters", "nothing of the model is trained", "requires_grad")
-    for parameter in copy.parameters():
-        parameter.requires_grad_(False)
     return Model(copy, parameters, loss)
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy.typing as npt
 
-from secagg_attacks.defences import Defence
+from secagg_attacks.defences import Defence, Terms
 from secagg_attacks.federation import Federation
 from secagg_attacks.matrix.config import Scale
 from secagg_attacks.matrix.world import World
 from secagg_attacks.results import Measurement
 from secagg_attacks.views import View
 
-__all__ = ["Arrays", "Attack", "Case", "Memory", "Played"]
+__all__ = ["NEXT_COHORT", "Arrays", "Attack", "Case", "Memory", "Played"]
+
+NEXT_COHORT: Final = 10_007
+"""Between the seeds of one table's cohorts, so that tables of neighbouring seeds share none."""
 
 Arrays: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
 """What a cell keeps beside its figure: scores, or images."""
@@ -26,16 +30,24 @@ Played: TypeAlias = tuple[Measurement, Arrays]
 
 @dataclass(eq=False)
 class Memory:
-    """What cells of one table share: views by defence and federation, and trained shadows."""
+    """What cells of one table share: views by defence and federation, trained shadows, and an executor for
+    what can be trained side by side (None: one after another, here)."""
 
     views: dict[tuple[Any, ...], View] = field(default_factory=dict)
     kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    executor: Executor | None = None
 
-    def view(self, defence: Defence, key: tuple[Any, ...], federation: Federation) -> View:
-        """The run of a federation under a defence, played once for a key."""
+    def view(
+        self,
+        defence: Defence,
+        key: tuple[Any, ...],
+        federation: Federation,
+        terms: Terms | None = None,
+    ) -> View:
+        """The run of a federation under a defence, played once for a key. terms: None for its own."""
         whole = (defence.name, *key)
         if whole not in self.views:
-            self.views[whole] = federation.observe(defence)
+            self.views[whole] = federation.observe(defence, terms)
         return self.views[whole]
 
 

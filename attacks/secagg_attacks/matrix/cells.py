@@ -14,6 +14,7 @@ import numpy as np
 from secagg.durable import write_whole
 from secagg_attacks.matrix.case import Arrays, Played
 from secagg_attacks.matrix.config import Config
+from secagg_attacks.matrix.errors import written_to
 from secagg_attacks.results import Row, as_json, from_document
 
 __all__ = ["cell_path", "read_cell", "read_row", "write_arrays", "write_cell", "write_row"]
@@ -26,12 +27,13 @@ def cell_path(folder: Path, config: Config, defence: str, attack: str) -> Path:
 
 
 def write_cell(path: Path, played: Played) -> None:
-    """The arrays first: where the JSON is, both are."""
+    """The arrays first: where the JSON is, both are. Raises MatrixError `matrix-out`: a full disk, say."""
     measurement, arrays = played
     data = write_arrays(arrays)
-    write_whole(path.with_suffix(".npz"), data)
     document = {**asdict(measurement), "arrays": hashlib.sha256(data).hexdigest()}
-    write_whole(path, as_json(document).encode())
+    with written_to(path.parent):
+        write_whole(path.with_suffix(".npz"), data)
+        write_whole(path, as_json(document).encode())
 
 
 def read_cell(path: Path) -> Played | None:
@@ -49,8 +51,9 @@ def read_cell(path: Path) -> Played | None:
 
 
 def write_row(path: Path, row: Row) -> None:
-    """What a defence costs, beside its cells."""
-    write_whole(path, as_json(row).encode())
+    """What a defence costs, beside its cells. Raises MatrixError `matrix-out`."""
+    with written_to(path.parent):
+        write_whole(path, as_json(row).encode())
 
 
 def read_row(path: Path) -> Row | None:

@@ -17,25 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from secagg.durable import write_whole
-from secagg_attacks.defences import DEFENCES
-from secagg_attacks.matrix.errors import MatrixError
+from secagg_attacks.matrix.errors import MatrixError, written_to
 from secagg_attacks.results import as_json
 
-__all__ = [
-    "QUICK",
-    "QUICK_ROWS",
-    "THOROUGH",
-    "Config",
-    "Scale",
-    "begin",
-    "rows_for",
-    "scale_for",
-    "versions",
-]
+__all__ = ["FORMAT", "QUICK", "THOROUGH", "Config", "Scale", "begin", "is_quick", "scale_for", "versions"]
 
-CONFIG: Final = "config.json"
+FORMAT: Final = "secagg-matrix/1"
+_FILE: Final = "config.json"
 _QUICK_BELOW: Final = 300.0
-_FORMAT: Final = "secagg-matrix/1"
 
 
 @dataclass(frozen=True)
@@ -43,44 +32,35 @@ class Scale:
     """How much every attack does, if its time is enough.
 
     images: uploads that each inversion attacks. steps: of signed Adam. iterations, restarts: of L-BFGS.
-    clients, per_client, local_steps: of the federation that membership is asked of; candidates: non-members
-    beside its members. deals: how often shadow clients share all examples out. canaries: of the audit.
+    cohorts: runs that membership is asked of, of clients with per_client examples each and local_steps steps;
+    candidates: non-members beside their members. deals: how often shadow clients share all examples out.
+    canaries: of the audit.
     """
 
     images: int
     steps: int
     iterations: int
     restarts: int
+    cohorts: int = 3
     clients: int = 8
-    per_client: int = 20
-    local_steps: int = 60
-    learning_rate: float = 0.5
+    per_client: int = 8
+    local_steps: int = 20
     candidates: int = 400
-    deals: int = 4
+    deals: int = 3
     canaries: int = 40
 
 
 QUICK: Final = Scale(images=4, steps=300, iterations=200, restarts=1)
-THOROUGH: Final = Scale(
-    images=8, steps=1500, iterations=800, restarts=2, candidates=1000, deals=8, canaries=100
-)
-
-
-QUICK_ROWS: Final = ("none", "masks", "masks-client-8", "bfv", "masks-example-8")
-"""What there is time for in a minute."""
-
-
-def rows_for(budget: float | None) -> tuple[str, ...]:
-    """The rows of a table for which none were named: all of DEFENCES, or QUICK_ROWS below five minutes."""
-    return QUICK_ROWS if _is_quick(budget) else tuple(DEFENCES)
+THOROUGH: Final = Scale(images=8, steps=1500, iterations=800, restarts=2, cohorts=5, deals=6, canaries=100)
 
 
 def scale_for(budget: float | None) -> Scale:
     """QUICK below five minutes."""
-    return QUICK if _is_quick(budget) else THOROUGH
+    return QUICK if is_quick(budget) else THOROUGH
 
 
-def _is_quick(budget: float | None) -> bool:
+def is_quick(budget: float | None) -> bool:
+    """Whether a table has less than five minutes."""
     return budget is not None and budget < _QUICK_BELOW
 
 
@@ -123,20 +103,14 @@ def begin(config: Config, folder: Path) -> bool:
 
     Raises MatrixError `matrix-other-config`, `matrix-out`.
     """
-    try:
+    with written_to(folder):
         return _begun(config, folder)
-    except OSError as error:
-        raise MatrixError(
-            "matrix-out",
-            f"no table can be written to {folder}: {error.strerror or error}",
-            "a folder that can be written to, or a new one",
-        ) from error
 
 
 def _begun(config: Config, folder: Path) -> bool:
-    path = folder / CONFIG
+    path = folder / _FILE
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    written = {"format": _FORMAT, "digest": config.digest, **asdict(config)}
+    written = {"format": FORMAT, "digest": config.digest, **asdict(config)}
     had: float | None = config.budget
     if path.exists():
         other = "it cannot be read"

@@ -1,28 +1,48 @@
-"""What a defence costs the model: accuracy on examples nobody trained on, and the noise's account."""
+"""What a defence costs the model: accuracy on examples nobody trained on, and the noise's account.
+
+Of a run of its own, that trains as one would: every client has all the examples there are for it, and there
+are several rounds. The noise is calibrated to all of them, so that its epsilon is the row's, here and in the
+shorter runs that are attacked.
+"""
 
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import numpy as np
 import torch
 
 import secagg.torch
+from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import BUFFERS
 from secagg_attacks.matrix.case import Case
-from secagg_attacks.matrix.memberships import federation_of
+from secagg_attacks.matrix.memberships_asked import local_of
 from secagg_attacks.results import Row
 from secagg_attacks.statistics.intervals import wilson
 
 __all__ = ["row_of"]
 
+_ROUNDS: Final = 5
+_STEPS: Final = 10
+_EXAMPLES: Final = 40
+"""Of a client, at most."""
+
 
 def row_of(case: Case) -> Row:
-    """Of the run that the membership attacks are made on."""
+    """Raises TargetError `federation-examples`, and what the run raises."""
     begin = time.monotonic()
-    federation = federation_of(case)
-    view = case.memory.view(case.defence, ("membership",), federation)
-    target = federation.target
+    target, clients = case.world.target, case.scale.clients
+    local = local_of(case, _STEPS)
+    federation = Federation(
+        target,
+        clients,
+        rounds=1 if local.own_fit else _ROUNDS,  # a fit begins anew, and has nothing of the round before
+        local=local,
+        per_client=min(_EXAMPLES, len(target.members[0]) // clients),
+        seed=case.seed,
+    )
+    view = case.memory.view(case.defence, ("utility", federation.seed), federation)
     model = target.fresh().eval()
     secagg.torch.load(model, view.final, local=BUFFERS if target.buffers == "unknown" else ())
     x, y = target.nonmembers
@@ -32,7 +52,7 @@ def row_of(case: Case) -> Row:
     account = view.accounts[0] if view.accounts else None
     return Row(
         defence=case.defence.name,
-        clients=federation.clients,
+        clients=clients,
         accuracy=right / len(y),
         low=interval.low,
         high=interval.high,

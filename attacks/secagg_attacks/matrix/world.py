@@ -1,14 +1,15 @@
 """What the attacks of a table are played on: one target, or scikit-learn's digits with networks to suit.
 
 On the digits every inversion has a network that it is known to work on: a perceptron for the analytic one,
-sigmoids for L-BFGS, convolutions with ReLU for first-order search. On a target of somebody's own there is one
-network, and an attack that it does not suit is not applicable, or fails on the unprotected view and so shows
-nothing.
+sigmoids for L-BFGS, convolutions with ReLU for first-order search. The cocktail party attack needs pictures
+of more than 64 pixels to tell voices apart by, and has crops of photographs in place of the digits. On a
+target of somebody's own there is one network, and an attack that it does not suit is not applicable, or fails
+on the unprotected view and so shows nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from secagg_attacks.data.digits import CLASSES, PIXELS, SIDE, digits
+from secagg_attacks.data.photographs import photographs
 from secagg_attacks.models import mlp, relu_convnet, sigmoid_lenet
 from secagg_attacks.target import Target
 
@@ -25,17 +27,22 @@ DIGITS: Final = "digits"
 _MEMBERS: Final = 320
 _FLIPPED: Final = 0.2
 _HIDDEN: Final = 128
+_CROPS: Final = 256
+_CROPS_DEALT: Final = 64
+_MIXING_ROWS: Final = 32
 
 
 @dataclass(frozen=True, eq=False)
 class World:
     """target: of membership, utility and audit. networks: targets of inversions by the name of the network,
-    "analytic", "smooth" or "convolutional"; the same data in each."""
+    "analytic", "smooth" or "convolutional"; the same data in each. mixing: makes the target of the cocktail
+    party attack, which may be of other data."""
 
     name: str
     target: Target
     networks: Mapping[str, Target]
     about: str
+    mixing: Callable[[], Target]
 
 
 def digits_world(seed: int) -> World:
@@ -61,6 +68,7 @@ def digits_world(seed: int) -> World:
             "convolutional": target(relu_convnet(1, SIDE, CLASSES, seed)),
         },
         "scikit-learn's digits, 8x8, 20 % of the labels wrong on purpose; untrained networks",
+        lambda: _crops(seed),
     )
 
 
@@ -71,4 +79,17 @@ def world_of(target: Target) -> World:
         target,
         dict.fromkeys(("analytic", "smooth", "convolutional"), target),
         f"{target.name}: {target.domain} data, {len(target.members[0])} members, as given",
+        lambda: target,
+    )
+
+
+def _crops(seed: int) -> Target:
+    """Grey crops of two photographs, 1x32x32, of classes that mean nothing: 64 to train on and 192 more."""
+    grey = photographs(_CROPS, seed).x.astype(np.float64).mean(axis=1, keepdims=True)
+    labels = np.arange(_CROPS) % CLASSES
+    return Target(
+        mlp((grey[0].size, _MIXING_ROWS, CLASSES), seed),
+        (grey[:_CROPS_DEALT], labels[:_CROPS_DEALT]),
+        (grey[_CROPS_DEALT:], labels[_CROPS_DEALT:]),
+        name="crops",
     )

@@ -7,15 +7,26 @@ members are. It carries all that the cross-entropy and p say: both are computed 
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
 from secagg_attacks.membership.errors import MembershipError
 
-__all__ = ["cross_entropy", "phi", "probability"]
+__all__ = ["bounded", "cross_entropy", "phi", "probability"]
 
 Floats = npt.NDArray[np.float64]
+
+_LARGEST: Final = 1e100
+"""Squares of it, and sums of those, are still finite."""
+
+
+def bounded(logits: npt.ArrayLike) -> Floats:
+    """Logits that phi takes, of a model that may be no model: what is not a number becomes 0, what is beyond
+    1e100 becomes that. Whatever a masked vector makes of a network is then a score, and is not refused."""
+    return np.clip(np.nan_to_num(np.asarray(logits, dtype=np.float64), nan=0.0), -_LARGEST, _LARGEST)
 
 
 def phi(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:

@@ -21,28 +21,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch import Tensor
 
 import secagg.torch
 from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import BUFFERS
 from secagg_attacks.membership.confidence import Floats
 from secagg_attacks.membership.errors import MembershipError
-from secagg_attacks.model_calls import calling_the_model
-from secagg_attacks.target import Examples, Loss, Target
+from secagg_attacks.membership.example_gradients import CHUNK, example_gradients
+from secagg_attacks.target import Examples, Target
 from secagg_attacks.views import Arrays, View
 
-__all__ = ["Candidates", "FederatedScores", "Observation", "candidates", "federated_scores", "observed"]
+__all__ = [
+    "Candidates",
+    "FederatedScores",
+    "Observation",
+    "candidates",
+    "federated_scores",
+    "observed",
+]
 
 _LEAST: Final = 10
-_CHUNK: Final = 1 << 22
-"""Numbers of per-example gradients held at a time."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -134,57 +139,58 @@ def federated_scores(
     """
     if not observations:
         raise MembershipError("nothing-observed", "no round was observed", "observed(view) gives them")
-    parts = []
-    for done, seen in enumerate(observations, start=1):
-        summed = per_client * seen.contributors / rate
-        parts.append(_one_round(target, seen, examples, summed))
+    parts: list[list[Floats]] = []
+    for _, group in groupby(observations, _Weights):
+        together = list(group)
+        parts += _of_one_model(target, together, examples, per_client / rate)
         if on_step is not None:
-            on_step(done, len(observations))
+            on_step(len(parts), len(observations))
     cosine, difference, norm = (np.stack(each) for each in zip(*parts, strict=True))
     return FederatedScores(cosine, difference, norm)
 
 
-def _one_round(target: Target, seen: Observation, examples: Examples, summed: float) -> list[Floats]:
+class _Weights:
+    """Two are equal if the observations' models are: an example's gradients are then the same."""
+
+    def __init__(self, seen: Observation) -> None:
+        self._model = seen.model
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Weights) or self._model.keys() != other._model.keys():
+            return False
+        return all(np.array_equal(array, other._model[name]) for name, array in self._model.items())
+
+    __hash__ = None  # type: ignore[assignment] # compared, and never looked up
+
+
+def _of_one_model(
+    target: Target, group: Sequence[Observation], examples: Examples, examples_each: float
+) -> list[list[Floats]]:
+    """Cosine, difference and norm of every example, of each observation; examples_each: of a contributor."""
     model = target.fresh().eval()
-    secagg.torch.load(model, seen.model, local=BUFFERS if target.buffers == "unknown" else ())
-    names = [name for name, parameter in model.named_parameters() if name in seen.update]
-    whole = np.concatenate([np.asarray(seen.update[name], dtype=np.float64).reshape(-1) for name in names])
-    toward = torch.from_numpy(-whole)
-    length = float(toward.norm())
+    secagg.torch.load(model, group[0].model, local=BUFFERS if target.buffers == "unknown" else ())
+    names = [name for name, parameter in model.named_parameters() if name in group[0].update]
+    toward = torch.from_numpy(
+        -np.stack(
+            [
+                np.concatenate(
+                    [np.asarray(seen.update[name], dtype=np.float64).reshape(-1) for name in names]
+                )
+                for seen in group
+            ],
+            axis=1,
+        )
+    )
+    lengths = toward.norm(dim=0)
+    summed = examples_each * torch.tensor([float(seen.contributors) for seen in group])
     x, y = examples
     found = []
-    size = max(1, _CHUNK // len(whole))
+    size = max(1, CHUNK // len(toward))
     for at in range(0, len(x), size):
-        gradients = _gradients(model, target.loss, names, x[at : at + size], y[at : at + size])
-        inner, square = gradients @ toward, (gradients**2).sum(dim=1)
-        scale = square.sqrt() * length
+        gradients = example_gradients(model, target.loss, names, x[at : at + size], y[at : at + size])
+        inner, square = gradients @ toward, (gradients**2).sum(dim=1, keepdim=True)
+        scale = square.sqrt() * lengths
         cosine = torch.where(scale > 0, inner / scale, torch.zeros_like(inner))
-        found.append(torch.stack([cosine, 2 * summed * inner - square, -square.sqrt()]))
-    return list(torch.cat(found, dim=1).numpy())
-
-
-def _gradients(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y: Tensor) -> Tensor:
-    """Each example's own gradient, float64 (examples, parameters), on the CPU.
-
-    All at once where torch can (`vmap`); models that it cannot take so, recurrent ones say, one by one.
-    Raises TargetError `model-not-attackable`.
-    """
-    parameters = dict(model.named_parameters())
-    chosen = {name: parameters[name].detach() for name in names}
-
-    def of_one(values: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
-        return loss(functional_call(model, values, (one[None],)), label[None])
-
-    try:
-        found = vmap(grad(of_one), in_dims=(None, 0, 0))(chosen, x, y)
-    except RuntimeError:
-        leaves = {name: value.requires_grad_() for name, value in chosen.items()}
-        with calling_the_model():
-            singles = [
-                torch.autograd.grad(of_one(leaves, one, label), list(leaves.values()), materialize_grads=True)
-                for one, label in zip(x, y, strict=True)
-            ]
-        found = {
-            name: torch.stack(each) for name, each in zip(names, zip(*singles, strict=True), strict=True)
-        }
-    return torch.cat([found[name].reshape(len(x), -1).double() for name in names], dim=1).cpu()
+        found.append(torch.stack([cosine, 2 * summed * inner - square, (-square.sqrt()).expand_as(inner)]))
+    scores = torch.cat(found, dim=1).permute(2, 0, 1).numpy()
+    return [[*each] for each in scores]

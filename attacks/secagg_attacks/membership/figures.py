@@ -52,7 +52,8 @@ class Figures:
     """Everything a table says of an attack; rates and shares from 0 to 1.
 
     auc_interval: a bootstrap of `unit`s. chance_p_value: of an AUC this far from one half, if the attack knew
-    nothing. balanced_accuracy: at the best threshold, with hindsight. rates: one for each level that the
+    nothing; it takes scores for independent, and where targets share non-members, `chance.chance_p_value` is
+    the test. balanced_accuracy: at the best threshold, with hindsight. rates: one for each level that the
     scores are enough for; refused: the others, each with why.
     """
 
@@ -75,8 +76,10 @@ def figures(
     finest_fpr: float = 0.0,
     unit: Literal["example", "target"] = "example",
     confidence: float = 0.95,
+    examples: npt.ArrayLike | None = None,
 ) -> Figures:
-    """The figures of scores (targets, examples), pooled; the same column is the same example.
+    """The figures of scores (targets, examples), pooled; the same column is the same example, unless
+    `examples`, integers of the same shape, says which example each score is of.
 
     finest_fpr: the lowest false-positive rate that the score itself can tell, where it has one (RMIA's).
     unit: what the AUC's bootstrap draws; a single target's is always examples. seed: of the bootstrap.
@@ -93,6 +96,7 @@ def figures(
     if len(score) == 1:
         unit = "example"
     rows, columns = np.indices(score.shape)
+    drawn = columns if examples is None else np.atleast_2d(examples)
     rates: list[Rate] = []
     refused: list[tuple[float, MembershipError]] = []
     for level in levels:
@@ -105,7 +109,7 @@ def figures(
     return Figures(
         auc=curve.auc,
         auc_interval=auc_interval(
-            score, member, seed, columns if unit == "example" else rows, confidence=confidence
+            score, member, seed, drawn if unit == "example" else rows, confidence=confidence
         ),
         unit=unit,
         chance_p_value=curve.chance_p_value,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from secagg_attacks.matrix.attacks import COLUMNS
-from secagg_attacks.matrix.play import Outcome
+from secagg_attacks.matrix.outcome import Outcome
 from secagg_attacks.statistics.holm import ALPHA
 
 __all__ = ["FORMAT", "document"]
@@ -27,6 +27,8 @@ def document(outcome: Outcome) -> dict[str, Any]:
                 "name": each.name,
                 "title": each.title,
                 "family": each.family,
+                "seen": each.seen,
+                "method": each.method,
                 "source": each.source,
                 "says": each.says,
             }

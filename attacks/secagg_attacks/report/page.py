@@ -1,21 +1,21 @@
-"""The page: one file of HTML that needs no network, reads on a phone and prints."""
+"""The page: one file of HTML that needs no network and no script, reads on a phone and prints."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy.typing as npt
-
-from secagg_attacks.defences import NONE
 from secagg_attacks.matrix.attacks import COLUMNS
 from secagg_attacks.matrix.column import Column
-from secagg_attacks.matrix.play import Outcome
+from secagg_attacks.matrix.outcome import Outcome
 from secagg_attacks.report import figures
-from secagg_attacks.report.png import data_uri, grid
+from secagg_attacks.report.groups import CLASSES, Group, groups
+from secagg_attacks.report.honest_row import honest_row
+from secagg_attacks.report.pictures import Picture, best_of_uploads, strips, three_pictures
 from secagg_attacks.report.roc_chart import Line, svg
+from secagg_attacks.report.svg_marks import CHANCE, stroke, swatch
 from secagg_attacks.results import Finding, Row
 from secagg_attacks.statistics.holm import ALPHA
 from secagg_attacks.statistics.roc import log_log_curve, roc
@@ -23,131 +23,60 @@ from secagg_attacks.statistics.roc import log_log_curve, roc
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["Picture", "html", "three_pictures"]
+__all__ = ["html"]
 
-_IN_A_ROW: Final = 8
-_SHOWN: Final = 60
-"""Pixels across which one image of a grid is shown."""
-_CLASSES: Final = {
-    "at chance": "chance",
-    "partial": "partial",
-    "leaks": "leaks",
-    "not shown": "unshown",
-    "not applicable": "none",
-    "not run": "none",
-}
+_POINTS: Final = 48
+"""Of a curve, along the logarithm of the rate of false alarms."""
 _MEANINGS: Final = (
-    ("at chance", "not told apart from chance, while the same attack with the same seed wins on the row "
-     "without protection. It says nothing of other attacks."),
+    ("leaks", "the figure reaches the level at which the view is given away: 27 dB, a quarter of the "
+     "examples (half of chosen victims), an AUC of 0.9, or nine tenths of the largest epsilon that so many "
+     "canaries can show. An audit may show much of an epsilon that is large by choice, and be within its "
+     "account."),
     ("partial", "better than chance, and below the level at which the view is given away."),
-    ("leaks", "the figure reaches the level at which the view is given away: 27 dB, an AUC of 0.9, or "
-     "nine tenths of the largest epsilon that so many canaries can show. A canary audit may show much of an "
-     "epsilon that is large by choice, and be within its account."),
-    ("not shown", "not told apart from chance, but the attack does not win without protection either, or its "
-     "figure is above chance and of too few to rule chance out: nothing follows."),
+    ("at chance", "not told apart from chance, with an interval that ends below a leak, while the same "
+     "attack with the same seed wins on the row without protection. It says nothing of other attacks."),
+    ("not shown", "not told apart from chance, but the attack does not win without protection either, or is "
+     "of too few examples to rule a leak out, or would be told apart alone: nothing follows."),
     ("not applicable", "there is no such attack on this view or model; the notes say why."),
     ("not run", "the budget was spent. Nothing follows."),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image to show: words above it, its data URI, and the size to show it at, in pixels."""
+class _Charts:
+    """The ROC curves of one group: (swatch, words) of the legend, and (title, SVG) of each attack."""
 
-    words: str
-    uri: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class _Cell:
-    kind: str
-    verdict: str
-    headline: str
-    interval: str
-    levels: str
+    title: str
+    legend: tuple[tuple[str, str], ...]
+    charts: tuple[tuple[str, str], ...]
 
 
 def html(outcome: Outcome) -> str:
     """The page of a table."""
-    chosen = [COLUMNS[name] for name in outcome.config.attacks]
+    found = groups(outcome)
     return (
         _environment()
         .get_template("page.html")
         .render(
             outcome=outcome,
-            columns=chosen,
-            rows=[
-                (row, [_cell(outcome.finding(row.defence, each.name)) for each in chosen])
-                for row in outcome.rows
-            ],
+            groups=found,
             costs=[_cost(row) for row in outcome.rows],
             pictures=three_pictures(outcome),
-            grids=_grids(outcome, chosen),
-            charts=_charts(outcome, chosen),
-            details=[_detail(each) for each in outcome.findings],
+            honest=honest_row(outcome),
+            images=_images(outcome, found),
+            charts=[each for each in (_charts(outcome, group) for group in found) if each.charts],
+            details=[
+                _detail(outcome.finding(row.defence, name))
+                for name in outcome.config.attacks
+                for row in outcome.rows
+            ],
             threats=_threats(outcome),
             meanings=_MEANINGS,
             alpha=ALPHA,
             failures=outcome.failures,
-            classes=_CLASSES,
+            classes=CLASSES,
         )
     )
-
-
-def three_pictures(outcome: Outcome) -> tuple[Picture, ...]:
-    """A client's image, what a server without protection makes of its upload, and what ours does.
-
-    By the attack that comes nearest without protection; empty where no inversion was measured on both.
-    """
-    best: tuple[float, Finding, Finding] | None = None
-    for name in outcome.config.attacks:
-        bare = outcome.finding(NONE.name, name)
-        ours = next(
-            (
-                found
-                for row in outcome.rows
-                if row.defence != NONE.name and not row.defence.startswith("none")
-                for found in [outcome.finding(row.defence, name)]
-                if "images" in outcome.arrays.get((row.defence, name), {})
-            ),
-            None,
-        )
-        value = bare.measurement.value
-        if COLUMNS[name].family != "inversion" or ours is None or value is None or name.startswith("mean"):
-            continue
-        if best is None or value > best[0]:
-            best = (value, bare, ours)
-    if best is None:
-        return ()
-    _, bare, ours = best
-    attack = bare.measurement.attack
-    open_, shut = outcome.arrays[NONE.name, attack], outcome.arrays[ours.measurement.defence, attack]
-    title = COLUMNS[attack].title
-    return (
-        _picture("A client's image", open_["originals"][0]),
-        _picture(f"What a server without protection makes of its upload: {open_['psnr'][0]:.0f} dB ({title})",
-                 open_["images"][0]),
-        _picture(f"What it makes of the upload under {ours.measurement.defence}: {shut['psnr'][0]:.0f} dB",
-                 shut["images"][0]),
-    )  # fmt: skip
-
-
-def _picture(words: str, image: npt.NDArray[Any]) -> Picture:
-    """One image (channels, height, width), or several side by side."""
-    _, height, width = image.shape
-    across = _SHOWN * max(1, round(width / height))
-    return Picture(words, data_uri(image), across, round(across * height / width))
-
-
-def _cell(of: Finding) -> _Cell:
-    measurement = of.measurement
-    levels = ""
-    if measurement.chance is not None:
-        levels = f"n {measurement.n}, chance {figures.level(measurement.chance, of)}"
-        levels += f", ceiling {figures.level(measurement.ceiling, of)}"
-    return _Cell(_CLASSES[of.verdict], of.verdict, figures.headline(of), figures.interval(of), levels)
 
 
 def _cost(row: Row) -> tuple[str, ...]:
@@ -174,38 +103,38 @@ def _detail(of: Finding) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _grids(outcome: Outcome, chosen: Sequence[Column]) -> list[tuple[Column, list[Picture]]]:
-    found = []
-    for column in chosen:
-        shown: list[Picture] = []
-        for row in outcome.rows:
-            arrays = outcome.arrays.get((row.defence, column.name), {})
-            if "images" not in arrays:
-                continue
-            if not shown:
-                shown.append(_picture("the clients' images", grid(arrays["originals"][:_IN_A_ROW])))
-            value = outcome.finding(row.defence, column.name)
-            words = f"{row.defence}: {figures.headline(value)}, {value.verdict}"
-            shown.append(_picture(words, grid(arrays["images"][:_IN_A_ROW])))
-        if shown:
-            found.append((column, shown))
-    return found
+def _images(outcome: Outcome, found: tuple[Group, ...]) -> list[tuple[str, bool, tuple[Picture, ...]]]:
+    """(group and attack, whether it stands open, strips): open is the attack of the three pictures."""
+    best = best_of_uploads(outcome)
+    shown = "" if best is None else best[0].measurement.attack
+    return [
+        (f"{group.title}: {column.title}", column.name == shown, made)
+        for group in found
+        for column in group.columns
+        for made in [strips(outcome, column)]
+        if made
+    ]
 
 
-def _charts(outcome: Outcome, chosen: Sequence[Column]) -> list[tuple[str, str]]:
-    found = []
-    for column in chosen:
-        lines = []
-        for row in outcome.rows:
-            arrays = outcome.arrays.get((row.defence, column.name), {})
-            if "scores" in arrays and column.family == "membership":
-                curve = log_log_curve(roc(arrays["scores"], arrays["is_member"]), points=80)
-                auc = outcome.finding(row.defence, column.name).measurement.value
-                lines.append(Line(f"{row.defence}, AUC {auc:.3f}", curve))
+def _charts(outcome: Outcome, group: Group) -> _Charts:
+    charts, drawn = [], set()
+    for column in group.columns if group.family == "membership" else ():
+        lines = tuple(_curves(outcome, column))
         if lines:
+            drawn |= {line.stroke for line in lines}
             title = f"{column.title}: members found at each rate of false alarms"
-            found.append((title, svg(column.name, title, lines)))
-    return found
+            charts.append((column.title, svg(column.name, title, lines)))
+    legend = [(swatch(stroke(n)[1]), row.defence) for n, row in enumerate(outcome.rows) if n in drawn]
+    return _Charts(group.title, (*legend, (swatch(CHANCE), "chance")), tuple(charts))
+
+
+def _curves(outcome: Outcome, column: Column) -> Iterator[Line]:
+    for index, row in enumerate(outcome.rows):
+        arrays = outcome.arrays.get((row.defence, column.name), {})
+        if "scores" in arrays:
+            curve = log_log_curve(roc(arrays["scores"], arrays["is_member"]), points=_POINTS)
+            said = figures.headline(outcome.finding(row.defence, column.name))
+            yield Line(f"{row.defence}, {said}", index, curve)
 
 
 def _threats(outcome: Outcome) -> list[tuple[str, ...]]:

@@ -6,33 +6,48 @@ beside what is proven, and says first of all if a bound here is above the accoun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from secagg.durable import write_whole
 from secagg.report import read
 from secagg.report.attack_record import ATTACKS, FORMAT
-from secagg_attacks.audit import Bound, clopper_pearson_bound, one_run_bound
-from secagg_attacks.audit.of_plan import audit_plan
+from secagg_attacks.audit import AuditError, Auditor, Bound, clopper_pearson_bound, one_run_bound
+from secagg_attacks.audit.canary_run import Unit
+from secagg_attacks.audit.of_plan import planned_audits, play_audit
 from secagg_attacks.results import Finding, as_json
 
-__all__ = ["Measured", "audit_run", "write_attacks"]
+__all__ = ["Audited", "Measured", "audit_run", "write_attacks"]
 
 _USUAL: Final = 0.95
 _SURE: Final = 0.999
+_BOUNDS: Final[tuple[tuple[Auditor, float], ...]] = (
+    (one_run_bound, _USUAL),
+    (one_run_bound, _SURE),
+    (clopper_pearson_bound, _USUAL),
+)
 
 
 @dataclass(frozen=True)
 class Measured:
     """A lower bound on epsilon. unit: of what. view: the digest of the transcript that it is of, in hex."""
 
-    unit: Literal["client", "example"]
+    unit: Unit
     bound: Bound
     view: str
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Bounds, unit by unit, and in words what was played for each unit."""
+
+    bounds: tuple[Measured, ...]
+    about: tuple[str, ...]
 
 
 def write_attacks(
@@ -66,27 +81,43 @@ def write_attacks(
     return path
 
 
-def audit_run(run: str | Path, seed: int = 0) -> tuple[Measured, ...]:
-    """Audits the plan of a run with canaries, on a model of the run's shape, and writes its attacks.json.
+def audit_run(
+    run: str | Path, seed: int = 0, on_step: Callable[[str, int, int], None] | None = None
+) -> Audited:
+    """Audits the plan of a run with canaries, for each unit it has noise for, and writes its attacks.json.
 
-    The run itself is read only, and may be over or not. Bounds: one-run at 95 % and at 99.9 % confidence, and
-    Clopper-Pearson's at 95 %. Raises what `secagg.report.read` and `audit_plan` raise, and AuditError
-    `audit-too-few` for a plan of few clients.
+    The run itself is read only, and may be over or not. Bounds of each unit: one-run at 95 % and at 99.9 %
+    confidence, and Clopper-Pearson's at 95 %. What is played takes about a minute for each unit, or a single
+    round if that takes longer. on_step: what is played, the updates made, and how many there are to be.
+
+    A unit with too few canaries has no bound, and `about` says so. Raises what `secagg.report.read`,
+    `planned_audits` and `play_audit` raise, and AuditError `audit-too-few` where no unit has one.
     """
     path = Path(run)
     record = read(path)
     weights = {part.name: np.zeros(part.shape, dtype=np.float64) for part in record.layout.parts}
-    played = audit_plan(record.plan, weights, seed)
-    bounds = tuple(
-        Measured("client", played.bound(auditor, confidence=confidence), played.digest)
-        for auditor, confidence in (
-            (one_run_bound, _USUAL),
-            (one_run_bound, _SURE),
-            (clopper_pearson_bound, _USUAL),
-        )
-    )
+    bounds: list[Measured] = []
+    about: list[str] = []
+    too_few: AuditError | None = None
+    for audit in planned_audits(record.plan, weights, seed):
+        played = play_audit(audit, seed, None if on_step is None else partial(on_step, audit.about))
+        try:
+            found = [
+                played.bound(auditor, delta=audit.delta, confidence=confidence)
+                for auditor, confidence in _BOUNDS
+            ]
+        except AuditError as refused:
+            if refused.code != "audit-too-few":
+                raise
+            too_few = refused
+            about.append(f"{audit.about}: too few to bound anything")
+            continue
+        bounds += [Measured(audit.planted.unit, each, played.digest) for each in found]
+        about.append(audit.about)
+    if too_few is not None and not bounds:
+        raise too_few
     write_attacks(path, record.plan.digest.hex(), bounds=bounds)
-    return bounds
+    return Audited(tuple(bounds), tuple(about))
 
 
 def _entry(of: Finding) -> dict[str, Any]:

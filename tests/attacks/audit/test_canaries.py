@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg.errors import SecaggError
 from secagg_attacks.audit import AUDITORS, AuditError, one_run_bound
-from secagg_attacks.audit.canaries import (
-    PREFIX,
-    CanaryRun,
-    canary_clients,
-    canary_run,
-    canary_scores,
-)
+from secagg_attacks.audit.canaries import PREFIX, Canaries, canary_run
+from secagg_attacks.audit.canary_run import CanaryRun
+from secagg_attacks.audit.directions import directions
 from secagg_attacks.audit.trade_off import delta_of
 from secagg_attacks.defences import Terms, defence
 from secagg_attacks.federation import Federation
@@ -39,27 +36,27 @@ def played(name: str, canaries: int = CANARIES, rounds: int = 1, seed: int = 1) 
 # -- the canaries -------------------------------------------------------------------------------------------
 
 
-def test_a_canary_is_a_random_direction_as_long_as_the_clip_norm_or_nothing() -> None:
+def test_a_canary_is_a_direction_as_long_as_the_clip_norm_or_nothing() -> None:
     plan = defence("masks-client-8").plan(replace(TERMS, clients=4, noised_clip_norm=0.5))
-    included = np.array([True, False, True, True])
+    planted = Canaries.of(plan, MODEL, 4, seed=7)
     deltas = []
-    for name, train in canary_clients(plan, MODEL, included, seed=7).items():
+    for name, train in planted.clients(plan).items():
         assert name.startswith(PREFIX)
         delta = train(secagg.Task(1, 1, MODEL)).delta
         assert delta is not None
         assert {part: array.shape for part, array in delta.items()} == {"a": (40, 50), "b": (1000,)}
         deltas.append(np.concatenate([delta["a"].reshape(-1), delta["b"]]))
-    np.testing.assert_allclose(np.linalg.norm(deltas, axis=1), 0.5 * included)
-    inner = np.array(deltas)[included] @ np.array(deltas)[included].T / 0.25
-    assert abs(inner - np.eye(3)).max() < 6 / np.sqrt(3000)
+    expected = 0.5 * planted.included[:, None] * directions(3000, 4, seed=7)
+    np.testing.assert_allclose(deltas, expected)
+    assert planted.included.tolist() == (np.random.default_rng((7, 0)).random(4) < 0.5).tolist()
 
 
 def test_canaries_are_the_same_in_every_round_and_for_every_run_of_a_seed() -> None:
     plan = defence("masks").plan(replace(TERMS, clients=3))
-    chosen = np.ones(3, dtype=bool)
 
     def bytes_of(seed: int, round: int) -> list[bytes]:
-        trains = canary_clients(plan, MODEL, chosen, seed).values()
+        everyone = replace(Canaries.of(plan, MODEL, 3, seed), included=np.ones(3, dtype=bool))
+        trains = everyone.clients(plan).values()
         updates = [train(secagg.Task(round, 2, MODEL)).delta or {} for train in trains]
         return [update["a"].tobytes() for update in updates]
 
@@ -69,20 +66,17 @@ def test_canaries_are_the_same_in_every_round_and_for_every_run_of_a_seed() -> N
 
 def test_scores_are_cosines_with_the_opened_means() -> None:
     plan = defence("none").plan(replace(TERMS, clients=3, rounds=2))
-    view = capture(plan, MODEL, canary_clients(plan, MODEL, np.array([True, True, False]), seed=3))
-    found = canary_scores(view, plan, MODEL, 3, seed=3)
-    np.testing.assert_allclose(found[:2], 2 / np.sqrt(2), atol=0.1)
-    assert abs(found[2]) < 0.1
-    opened = [
-        np.concatenate([each.mean["a"].reshape(-1), each.mean["b"]]) for each in view.rounds if each.mean
-    ]
-    first = canary_clients(plan, MODEL, np.array([True]), seed=3)[f"{PREFIX}0"](
-        secagg.Task(1, 1, MODEL)
-    ).delta
-    assert first is not None
-    direction = np.concatenate([first["a"].reshape(-1), first["b"]]) / plan.encoding.clip_norm
-    expected = sum(float(mean @ direction) / np.linalg.norm(mean) for mean in opened)
-    assert found[0] == pytest.approx(expected, rel=1e-6)
+    planted = replace(Canaries.of(plan, MODEL, 3, seed=3), included=np.array([True, True, False]))
+    found = planted.scores(capture(plan, MODEL, planted.clients(plan), seed=3))
+    np.testing.assert_allclose(found, [2 / np.sqrt(2), 2 / np.sqrt(2), 0], atol=1e-6)
+
+
+def test_in_a_model_smaller_than_the_canaries_are_many_every_one_is_still_found_but_for_luck() -> None:
+    small = {"w": np.zeros(120)}
+    few = canary_run(defence("none"), TERMS, small, {}, canaries=100, seed=1)
+    many = canary_run(defence("none"), TERMS, small, {}, canaries=130, seed=1)
+    assert roc(few.scores, few.included).auc == 1.0
+    assert 0.8 < roc(many.scores, many.included).auc < 1.0
 
 
 # -- what they show -----------------------------------------------------------------------------------------
@@ -117,7 +111,7 @@ def test_a_large_epsilon_is_seen_and_a_small_one_is_not() -> None:
 
 def test_scores_of_canaries_are_apart_by_what_the_accounted_noise_makes_of_it() -> None:
     """In standard deviations: 1 / noise multiplier, the mu whose (epsilon, delta) was accounted."""
-    run = played("bfv-client-20")
+    run = played("bfv-client-20", rounds=2)
     inside, outside = run.scores[run.included], run.scores[~run.included]
     spread = np.sqrt((inside.var(ddof=1) + outside.var(ddof=1)) / 2)
     found = (inside.mean() - outside.mean()) / spread
@@ -174,8 +168,15 @@ def test_a_bound_without_an_account_needs_a_delta() -> None:
 
 def test_a_run_that_opened_no_sum_has_no_scores() -> None:
     plan = defence("none").plan(replace(TERMS, clients=3))
-    view = capture(plan, MODEL, canary_clients(plan, MODEL, np.ones(3, dtype=bool), seed=3))
+    planted = Canaries.of(plan, MODEL, 3, seed=3)
+    view = capture(plan, MODEL, planted.clients(plan))
     closed = replace(view, rounds=tuple(replace(each, mean=None) for each in view.rounds))
     with pytest.raises(AuditError) as caught:
-        canary_scores(closed, plan, MODEL, 3, seed=3)
+        planted.scores(closed)
     assert caught.value.code == "canary-sums"
+
+
+def test_canaries_do_not_train_and_dp_sgd_within_clients_refuses_them() -> None:
+    with pytest.raises(SecaggError) as caught:
+        canary_run(defence("masks-example-8"), replace(TERMS, delta=1e-5), MODEL, {}, canaries=4, seed=1)
+    assert caught.value.code == "update-without-receipt"

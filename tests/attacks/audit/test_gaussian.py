@@ -38,6 +38,14 @@ def test_rates_withstand_one_score_that_moments_do_not() -> None:
     assert gaussian_bound(scores, included, 1e-5, of="moments").epsilon < moments / 4
 
 
+def test_scores_that_lie_further_apart_than_students_t_can_be_computed_for_have_a_bound_too() -> None:
+    _, included = normal(1.0, 1000, 0)
+    jitter = 1e-12 * np.random.default_rng(0).standard_normal(1000)
+    found = gaussian_bound(included + jitter, included, 1e-5, of="moments").epsilon
+    assert np.isfinite(found)
+    assert found > gaussian_bound(included + 1e9 * jitter, included, 1e-5, of="moments").epsilon > 1e3
+
+
 def test_an_unknown_way_and_scores_without_variance_are_refused() -> None:
     scores, included = normal(1.0, 100, 0)
     with pytest.raises(AuditError) as refused:

@@ -30,6 +30,7 @@ def test_the_bounds_are_said_beside_the_account_and_stand_in_the_report(run: Pat
     done = call("--run", run)
 
     assert done.exit_code == 0, done.output
+    assert "played: 40 canary clients, 1 of 1 rounds" in done.stdout
     assert done.stdout.count("epsilon of one client: at least") == 3
     accounted = report.write(run)["units"][0]["epsilon"]["server"]["says"]
     assert done.stdout.count(f"at most {accounted} by account") == 3
@@ -41,6 +42,7 @@ def test_with_json_it_is_one_object(run: Path) -> None:
 
     (line,) = done.stdout.splitlines()
     said = json.loads(line)
+    assert said["played"] == ["40 canary clients, 1 of 1 rounds"]
     assert said["bounds"] == report.document(report.read(run))["attacks"]["bounds"]
 
 

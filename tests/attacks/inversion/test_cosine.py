@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from secagg_attacks.data.photographs import photographs
 from secagg_attacks.images.chance import best_constant
@@ -100,3 +102,27 @@ def test_inputs_that_are_no_images_are_refused_unless_total_variation_is_left_ou
 
     assert refused.value.code == "shape-not-images"
     assert float(((found.images - x.numpy()) ** 2).mean()) < 0.01
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**31), st.floats(1e-6, 1e6))
+def test_the_distance_and_its_slope_are_those_of_the_formula(seed: int, scale: float) -> None:
+    drawn = torch.Generator().manual_seed(seed)
+    one = {
+        name: scale * torch.randn(shape, generator=drawn, dtype=torch.float64)
+        for name, shape in (("w", (3, 4)), ("b", (3,)))
+    }
+    other = {
+        name: torch.randn(part.shape, generator=drawn, dtype=torch.float64) for name, part in one.items()
+    }
+    for part in one.values():
+        part.requires_grad_()
+    flat, goal = (torch.cat([part.reshape(-1) for part in parts.values()]) for parts in (one, other))
+    formula = 1 - torch.nn.functional.cosine_similarity(flat, goal, dim=0, eps=0.0)
+
+    found = cosine_distance(one, other)
+
+    assert found.item() == pytest.approx(formula.item(), abs=1e-12)
+    slopes, expected = (torch.autograd.grad(of, list(one.values())) for of in (found, formula))
+    for slope, right in zip(slopes, expected, strict=True):
+        assert torch.allclose(scale * slope, scale * right, rtol=1e-9, atol=1e-12)

@@ -6,7 +6,7 @@ from secagg_attacks.matrix.cells import cell_path, read_cell, write_cell
 from secagg_attacks.matrix.config import QUICK, Config, versions
 from tests.attacks.measured import measured
 
-CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions(), "ab" * 32)
+CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss-sum",), QUICK, versions(), "ab" * 32)
 ARRAYS = {"scores": np.arange(6.0).reshape(2, 3), "is_member": np.array([[True, False, True]] * 2)}
 
 
@@ -35,6 +35,8 @@ def test_what_is_absent_torn_or_of_another_cell_is_none(tmp_path):
 
 def test_every_cell_has_a_file_of_its_own(tmp_path):
     paths = {
-        cell_path(tmp_path, CONFIG, row, attack) for row in ("none", "masks") for attack in ("loss", "lira")
+        cell_path(tmp_path, CONFIG, row, attack)
+        for row in ("none", "masks")
+        for attack in ("loss-sum", "lira-sum")
     }
     assert len(paths) == 4

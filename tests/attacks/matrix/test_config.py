@@ -5,26 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from secagg_attacks.defences import DEFENCES
-from secagg_attacks.matrix.config import (
-    QUICK,
-    QUICK_ROWS,
-    THOROUGH,
-    Config,
-    begin,
-    rows_for,
-    scale_for,
-    versions,
-)
+from secagg_attacks.matrix.config import QUICK, THOROUGH, Config, begin, is_quick, scale_for, versions
 from secagg_attacks.matrix.errors import MatrixError
 
-CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss",), QUICK, versions(), "ab" * 32)
+CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss-sum",), QUICK, versions(), "ab" * 32)
 
 
-def test_the_scale_and_the_rows_follow_from_the_budget():
-    assert (scale_for(60.0), rows_for(60.0)) == (QUICK, QUICK_ROWS)
-    assert (scale_for(None), rows_for(600.0)) == (THOROUGH, tuple(DEFENCES))
-    assert set(QUICK_ROWS) <= set(DEFENCES)
+@pytest.mark.parametrize(
+    ("budget", "scale"), [(60.0, QUICK), (299.9, QUICK), (300.0, THOROUGH), (None, THOROUGH)]
+)
+def test_the_scale_follows_from_the_budget(budget, scale):
+    assert scale_for(budget) == scale
+    assert is_quick(budget) == (scale == QUICK)
 
 
 def test_a_table_is_gone_on_with_under_another_budget(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from secagg_attacks.membership.confidence import cross_entropy, phi, probability
+from secagg_attacks.membership.confidence import bounded, cross_entropy, phi, probability
 from secagg_attacks.membership.errors import MembershipError
 
 _LOGITS = st.integers(2, 5).flatmap(lambda k: arrays(np.float64, (2, 3, k), elements=st.floats(-15, 15)))
@@ -31,6 +31,15 @@ def test_it_is_the_logit_of_the_softmax(logits):
 def test_a_constant_added_to_all_logits_changes_next_to_nothing(logits, constant):
     labels = np.zeros(3, dtype=int)
     assert phi(logits + constant, labels) == pytest.approx(phi(logits, labels), abs=1e-8)
+
+
+def test_what_is_no_logit_is_made_one_and_what_is_stays():
+    wild = np.array([[np.nan, 1.0, 3e38], [np.inf, -np.inf, 0.0], [1e300, -1e300, 2.0]])
+    found = bounded(wild)
+    assert found.tolist() == [[0.0, 1.0, 3e38], [1e100, -1e100, 0.0], [1e100, -1e100, 2.0]]
+    confidence = phi(found, [0, 1, 2])
+    assert np.isfinite(confidence).all()
+    assert np.isfinite(cross_entropy(confidence)).all()
 
 
 def test_of_two_classes_it_is_the_difference_of_their_logits():

@@ -13,6 +13,7 @@ from secagg_attacks.defences import defence
 from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import LocalTraining
 from secagg_attacks.membership.errors import MembershipError
+from secagg_attacks.membership.example_gradients import gradient_norms
 from secagg_attacks.membership.federated import (
     FederatedScores,
     Observation,
@@ -130,6 +131,28 @@ def test_statistics_of_batchnorm_are_no_part_of_a_gradient() -> None:
         found = federated_scores(federation.target, seen, (asked.x, asked.y), per_client=8)
         assert np.isfinite(found.cosine).all()
         assert roc(found.over_rounds("cosine"), asked.is_member).auc > 0.7
+
+
+def test_observations_of_one_model_and_of_several_score_as_each_does_alone() -> None:
+    asked = candidates(FEDERATION)
+    examples = (asked.x[:50], asked.y[:50])
+    rounds = observed(view("none"), "client-0")
+    several = [rounds[0], observed(view("none"), "client-1")[0], *rounds[1:], observed(view("none"))[0]]
+    together = federated_scores(FEDERATION.target, several, examples, per_client=EACH, rate=RATE)
+    for at, seen in enumerate(several):
+        alone = federated_scores(FEDERATION.target, [seen], examples, per_client=EACH, rate=RATE)
+        for name in ("cosine", "difference", "norm"):
+            np.testing.assert_allclose(getattr(together, name)[at], getattr(alone, name)[0], rtol=1e-9)
+
+
+def test_the_norm_is_that_of_the_gradient_under_any_weights() -> None:
+    asked, seen = candidates(FEDERATION), observed(view("none"), "client-0")[1]
+    examples = (asked.x[:50], asked.y[:50])
+    found = gradient_norms(FEDERATION.target, seen.model, examples)
+    scored = federated_scores(FEDERATION.target, [seen], examples, per_client=EACH)
+    np.testing.assert_allclose(found, scored.norm[0], rtol=1e-12)
+    wild = {name: np.full_like(array, np.nan) for name, array in seen.model.items()}
+    assert (gradient_norms(FEDERATION.target, wild, examples) == -np.finfo(np.float64).max).all()
 
 
 def test_an_update_of_zeros_tells_nothing() -> None:

@@ -46,9 +46,23 @@ def test_logits_of_every_model_come_in_the_order_of_its_rows():
 def test_a_pool_of_spawned_processes_gives_what_one_thread_gives():
     context = multiprocessing.get_context("spawn")
     told = []
+    x, y = _data()
+    seen, labels = x.numpy(), y.numpy()
+    before = seen.copy(), labels.copy()
     with ProcessPoolExecutor(2, mp_context=context) as executor:
-        found = _run(fits.softmax_regression, executor, on_step=lambda *step: told.append(step))
+        found = train_shadows(
+            fits.softmax_regression,
+            x,
+            y,
+            complementary_pairs(4, _EXAMPLES, seed=0),
+            7,
+            executor,
+            lambda *step: told.append(step),
+        )
     assert found == pytest.approx(_one_thread_one_result(), abs=1e-6)
+    # Sent tensors stay where they are: PyTorch would move them from under the arrays that look at them.
+    assert (seen == before[0]).all() and (labels == before[1]).all()
+    assert seen.__array_interface__["data"][0] == x.data_ptr()
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

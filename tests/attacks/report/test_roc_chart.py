@@ -11,24 +11,29 @@ from secagg_attacks.statistics.roc import log_log_curve, roc
 SPACE = "{http://www.w3.org/2000/svg}"
 
 
-def line(label, shift, count=500):
+def line(label, shift, count=500, stroke=0):
     rng = np.random.default_rng(0)
     member = np.arange(2 * count) < count
-    return Line(label, log_log_curve(roc(rng.normal(size=2 * count) + shift * member, member), points=40))
+    scores = rng.normal(size=2 * count) + shift * member
+    return Line(label, stroke, log_log_curve(roc(scores, member), points=40))
 
 
 def places(element):
     return np.array([[float(number) for number in pair.split(",")] for pair in element.get("points").split()])
 
 
-def test_every_curve_has_a_line_a_band_and_a_label_and_chance_has_its_own():
-    drawn = ElementTree.fromstring(svg("x", "a < b", [line("masks & noise", 0), line("none", 2)]))
+def test_every_curve_has_a_line_of_its_own_stroke_a_band_and_words():
+    drawn = ElementTree.fromstring(svg("x", "a < b", [line("masks & noise", 0), line("none", 2, stroke=3)]))
     assert len(drawn.findall(f"{SPACE}polyline")) == len(drawn.findall(f"{SPACE}polygon")) == 2
     texts = [each.text for each in drawn.findall(f"{SPACE}text")]
-    assert {"masks & noise", "none", "chance", "false-positive rate", "true-positive rate"} <= set(texts)
+    assert {"false-positive rate", "true-positive rate"} <= set(texts)
+    said = drawn.find(f"{SPACE}desc").text
+    assert "masks & noise: TPR" in said and "none: TPR" in said and "Chance" in said
     assert drawn.find(f"{SPACE}title").text == "a < b"
-    dashes = [each.get("stroke-dasharray") for each in drawn.findall(f"{SPACE}polyline")]
-    assert len(set(dashes)) == 2
+    drawn_as = {
+        (each.get("stroke"), each.get("stroke-dasharray")) for each in drawn.findall(f"{SPACE}polyline")
+    }
+    assert len(drawn_as) == 2
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0, 50.0])

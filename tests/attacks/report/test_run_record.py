@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from secagg_attacks.audit.bound import AuditError, Bound
 from secagg_attacks.report.run_record import Measured, audit_run, write_attacks
 from secagg_attacks.results import Measurement
 from secagg_attacks.verdicts import judged
-from tests.report.runs import CLIENT, plan_of, played
+from tests.report.runs import CLIENT, LOSS, plan_of, played
 
 VIEW = "cd" * 32
 
@@ -71,7 +72,7 @@ def test_nothing_measured_is_a_file_too(tmp_path: Path) -> None:
 def test_the_audit_of_a_run_stands_in_its_report_below_its_account(tmp_path: Path) -> None:
     run = played(tmp_path, audited_plan(40))
 
-    bounds = audit_run(run, seed=0)
+    bounds = audit_run(run, seed=0).bounds
 
     assert [each.bound.confidence for each in bounds] == [0.95, 0.999, 0.95]
     made = report.write(run)
@@ -88,3 +89,45 @@ def test_a_plan_of_few_clients_is_refused_and_nothing_is_written(tmp_path: Path)
 
     assert refused.value.code == "audit-too-few"
     assert not (run / "attacks.json").exists()
+
+
+def private_plan(**tables: Any) -> Plan:
+    """DP-SGD of few steps by few clients."""
+    cohort = {"max_clients": 3, "min_survivors": 3, "colluders": 0.0, "dropouts": 0.0}
+    local = {"epsilon": 8.0, "delta": 1e-5, "local_steps": 20}
+    tables = {"privacy": {"unit": "example", **local}, **tables}
+    if tables["privacy"]["unit"] == "client":
+        tables["privacy"] = {**tables["privacy"], "example": local}
+    return Plan(run={"name": "private", "rounds": 2}, cohort=cohort, **tables)
+
+
+def test_the_noise_on_examples_is_audited_with_examples(tmp_path: Path) -> None:
+    run = played(tmp_path, private_plan())
+    steps: list[tuple[str, int, int]] = []
+
+    audited = audit_run(run, seed=1, on_step=lambda *step: steps.append(step))
+
+    about = "1000 canary examples of 3 clients, 2 of 2 rounds, 20 of 20 steps"
+    assert audited.about == (about,)
+    assert steps == [(about, done, 6) for done in range(1, 7)]
+    assert 0 < audited.bounds[1].bound.epsilon < audited.bounds[0].bound.epsilon < 8
+    made = report.write(run)
+    assert [one["unit"] for one in made["attacks"]["bounds"]] == ["example"] * 3
+    assert [(one["accounted"], one["beats"]) for one in made["attacks"]["bounds"]] == [(8.0, False)] * 3
+
+
+def test_of_both_kinds_of_noise_the_one_with_canaries_enough_is_audited(tmp_path: Path) -> None:
+    audited = audit_run(played(tmp_path, private_plan(privacy=CLIENT)))
+
+    assert {each.unit for each in audited.bounds} == {"example"}
+    assert audited.about[0] == "3 canary clients, 2 of 2 rounds: too few to bound anything"
+
+
+def test_bounds_of_examples_beside_metrics_are_at_the_delta_of_the_plan(tmp_path: Path) -> None:
+    """The training alone is accounted at a smaller one; what is left is the metrics'."""
+    run = played(tmp_path, private_plan(metrics=LOSS))
+
+    bounds = audit_run(run).bounds
+
+    assert {each.bound.delta for each in bounds} == {1e-5}
+    assert all(one["accounted"] is not None for one in report.write(run)["attacks"]["bounds"])

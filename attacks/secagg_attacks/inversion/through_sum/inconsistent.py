@@ -16,9 +16,10 @@ or collude, and against colluders stands the plan's own bound on them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from os import urandom
 from typing import Literal, TypeAlias
@@ -57,12 +58,14 @@ _ROUND = 1
 @dataclass(frozen=True, eq=False)
 class Opened:
     """How it ended. mean: what the server opened; None: nothing, the attack is blocked. code: of the refusal
-    that ended it, "" where something was opened. refusals: client -> the code it answered with.
+    that ended it, "" where something was opened. refusals: client -> the code it answered with. transcript:
+    SHA-256, in hex, over every request and every answer, in their order.
     """
 
     mean: Weights | None
     code: str
     refusals: Mapping[str, str]
+    transcript: str
 
     @property
     def blocked(self) -> bool:
@@ -143,12 +146,12 @@ def play(
     except ProtocolError as error:
         # What clients said comes first: the server's own error follows from it.
         code = next(iter(server.refusals.values()), error.code)
-        return Opened(None, code, dict(server.refusals))
+        return Opened(None, code, dict(server.refusals), server.heard.hexdigest())
     finally:
         for participant in participants.values():
             participant.close()
     decoded = tasks[victim].codec.decode(session.sum().vector)
-    return Opened(dict(decoded.mean or {}), "", dict(server.refusals))
+    return Opened(dict(decoded.mean or {}), "", dict(server.refusals), server.heard.hexdigest())
 
 
 def victims_input(model: nn.Module, opened: Opened, shape: tuple[int, ...]) -> Floats:
@@ -167,13 +170,15 @@ def victims_input(model: nn.Module, opened: Opened, shape: tuple[int, ...]) -> F
 
 @dataclass(frozen=True, eq=False)
 class _Liar:
-    """The server. tasks: what each client was given. refusals: the first code of each client that refused."""
+    """The server. tasks: what each client was given. refusals: the first code of each client that refused.
+    heard: everything that went to and fro."""
 
     plan: secagg.Plan
     victim: str
     tasks: Mapping[str, Assignment]
     participants: Mapping[str, Participant]
     refusals: dict[str, str]
+    heard: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def open(self, session: ServerSession, translating: bool) -> None:
         """Plays the session to its end. Raises ProtocolError where it has none."""
@@ -204,9 +209,12 @@ class _Liar:
 
     def _ask(self, name: str, stage: str, body: bytes) -> Reply | None:
         answer = self.participants[name].handle(Request(_ROUND, _ATTEMPT, stage, bytes(body)))
+        self.heard.update(f"{name} {stage} {len(body)} ".encode() + bytes(body))
         if isinstance(answer, Reply):
+            self.heard.update(f"{name} {len(answer.body)} ".encode() + bytes(answer.body))
             return answer
         self.refusals.setdefault(name, getattr(answer, "code", ""))
+        self.heard.update(f"{name} {self.refusals[name]}".encode())
         return None
 
     def _own(self, name: str, body: bytes) -> bytes:
