@@ -109,6 +109,21 @@ def _through_sum(figures: Figures) -> dict[str, tuple[float, float]]:
     }
 
 
+def _matrix(figures: Figures) -> dict[str, tuple[float, float]]:
+    limits = {}
+    for case, most in zip(figures["cases"], (60, 600), strict=True):
+        limits[f"seconds of the whole command, budget {case['budget']}"] = (case["seconds"], most)
+        limits[f"lower bounds above their account, budget {case['budget']}"] = (len(case["failures"]), 0)
+    longest = figures["cases"][-1]
+    missed = sum(not wins for wins in longest["wins_without_protection"].values())
+    told = sum(not hidden for hidden in longest["hidden"].values())
+    return limits | {
+        "cells without a figure for want of time": (longest["left_out"], 0),
+        "attacks on uploads that do not win without protection": (missed, 0),
+        "attacks on masked uploads and ciphertexts that are not at chance": (told, 0),
+    }
+
+
 CLAIMS: Final = (
     Claim(
         "federated_digits",
@@ -178,6 +193,7 @@ CLAIMS: Final = (
     Claim("attacks_membership", "attacks_membership.py --json", _membership),
     Claim("attacks_audit", "attacks_audit.py --json", _audit),
     Claim("attacks_inversion", "attacks_inversion.py --json", _inversion),
+    Claim("attacks_matrix", "attacks_matrix.py --json", _matrix),
     Claim("attacks_through_sum", "attacks_through_sum.py --json", _through_sum),
 )
 
