@@ -36,7 +36,7 @@ class _Timed(LazyGroup):
 SUMMARIES: Final = {
     "inversion": "Which inputs, fed to the model, give what was seen?",
     "membership": "Was this example trained on?",
-    "audit": "Canary clients: a lower bound on epsilon, beside its account.",
+    "audit": "Canary clients and examples: a lower bound on epsilon, beside its account.",
     "matrix": "Every attack on what the server saw under every defence.",
 }
 
@@ -46,8 +46,7 @@ SUMMARIES: Final = {
     lazy=[_Room(name, "secagg_attacks.cli.commands", says) for name, says in SUMMARIES.items()],
     epilog="Exit codes: 0 the table is played, whatever it found, as far as its budget went; 1 a function of "
     "the user's own raised; 2 wrong usage, or a folder that cannot be written to; 5 a lower bound of an "
-    "audit is above the accounted epsilon, in a table at 99.9 % confidence, with --run at any; 130 or 143 "
-    "interrupted.",
+    "audit is above the accounted epsilon, at 99.9 % confidence; 130 or 143 interrupted.",
 )
 def attack() -> None:
     """What a curious party can still learn, measured on what it saw of real runs."""
