@@ -16,9 +16,11 @@ from secagg_attacks.matrix.column import Family
 from secagg_attacks.matrix.examples_found import EXACTLY
 from secagg_attacks.matrix.inversions import ANALYTIC_DB, SMOOTH_DB
 from secagg_attacks.matrix.memberships import WINS_AT
+from secagg_attacks.matrix.memberships_measured import CLEAR_BELOW
 from secagg_attacks.matrix.reconstructions import LEAKS_DB, MOST_DB
 from secagg_attacks.matrix.two_models import MET
 from secagg_attacks.results import Verdict
+from secagg_attacks.verdicts import DOUBT
 from tests.documented_figures import DOCUMENTS, tables, written
 
 PAGE = "attacks.md"
@@ -193,6 +195,8 @@ def test_the_levels_of_the_document_are_those_of_the_code() -> None:
     assert psnr[3] == f"{ANALYTIC_DB:g} dB analytic, {SMOOTH_DB:g} dB iDLG, {LEAKS_DB:g} dB the others"
     assert share[3] == f"{EXACTLY.wins_at:g}; of chosen victims {MET.wins_at:g}"
     assert auc[3] == f"{WINS_AT:g}"
+    assert f"(an AUC below {CLEAR_BELOW:g})" in (DOCUMENTS / PAGE).read_text()
+    assert f"(p above {DOUBT:g}," in (DOCUMENTS / PAGE).read_text()
 
 
 def test_a_whole_table_kept_its_budget_and_hid_every_upload() -> None:

@@ -268,6 +268,10 @@ def attacked(at: int, *more: str) -> tuple[dict[tuple[str, str], dict[str, Any]]
     return cells, document["about"]
 
 
+HIDDEN = ("at chance", "not shown")
+"""Masks are drawn anew each time: of a hundred readings one is above chance by luck, and shows nothing."""
+
+
 def columns(*attacks: str) -> list[str]:
     """Options that leave out the long searches which find nothing in these networks."""
     return [word for attack in attacks for word in ("--attack", attack)]
@@ -281,8 +285,7 @@ def test_every_attack_on_membership_runs_on_a_table_of_ones_own():
     assert {attack for _, attack in cells} >= {"loss-sum", "calibrated-sum", "lira-upload", "rmia-upload"}
     for leaks in ("cosine-upload", "lira-upload"):
         assert cells["none", leaks]["verdict"] == "leaks"
-        # Masks are drawn anew each time: at chance, but for one 95 % interval in forty that lies above it.
-        assert cells["masks", leaks]["verdict"] in ("at chance", "not shown")
+        assert cells["masks", leaks]["verdict"] in HIDDEN
     assert cells["none", "rmia-upload"]["verdict"] == "partial"
     assert cells["masks", "rmia-upload"]["verdict"] == "not shown"
     for attack in ("lira-offline-sum", "cosine-sum"):
@@ -295,7 +298,8 @@ def test_inversion_reads_rows_of_a_table_and_says_what_does_not_apply():
     assert ruled_out == {"cocktail"}
     assert "no images" in cells["none", "cocktail"]["notes"][0]
     for attack in ("analytic", "idlg"):
-        assert (cells["none", attack]["verdict"], cells["masks", attack]["verdict"]) == ("leaks", "at chance")
+        assert cells["none", attack]["verdict"] == "leaks"
+        assert cells["masks", attack]["verdict"] in HIDDEN
     for attack in ("differencing", "traps"):
         assert {cells[row, attack]["verdict"] for row in ("none", "masks")} == {"leaks"}
 
@@ -307,5 +311,5 @@ def test_a_target_without_fit_is_attacked_by_all_but_what_its_network_rules_out(
     assert ruled_out == {"analytic", "differencing", "sratta", "cocktail", "two-models"}
     assert "analytic-needs-linear" in cells["none", "analytic"]["notes"][0]
     assert cells["none", "idlg"]["verdict"] == "leaks"
-    assert cells["masks", "idlg"]["verdict"] == "at chance"
+    assert cells["masks", "idlg"]["verdict"] in HIDDEN
     assert cells["none", "inverting"]["verdict"] == "not shown"

@@ -24,10 +24,10 @@ class Options(TypedDict, total=False):
     """What each function may be told.
 
     defences, attacks: rows and columns by name; left out, those that the budget has time for. seed: 0 if left
-    out; of everything but keys and noise. budget: seconds for all of it, pages too; left out, as long as it
-    takes. out: the folder of report.html and its kin; left out, nothing is written. on_cell: called as each
-    cell begins, with (defence, attack, cells done, cells in all). executor: of attacks that train much side
-    by side; left out, one after another.
+    out; of everything but keys, masks, ciphertexts and DP-SGD's noise. budget: seconds for all of it, pages
+    too; left out, as long as it takes. out: the folder of report.html and its kin; left out, nothing is
+    written. on_cell: called as each cell begins, with (defence, attack, cells done, cells in all). executor:
+    of attacks that train much side by side; left out, one after another.
     """
 
     defences: Sequence[str] | None

@@ -7,9 +7,11 @@ that noise is calibrated to the clients there are and its account is as tight as
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -71,12 +73,12 @@ class Defence:
 
     @property
     def name(self) -> str:
-        """ "masks-client-8": the protection, then each noise with its epsilon."""
+        """ "masks-client-8": the protection, then each noise with its epsilon, every digit of it."""
         client, example = self.client_epsilon, self.example_epsilon
         return (
             self.kind
-            + ("" if client is None else f"-client-{client:g}")
-            + ("" if example is None else f"-example-{example:g}")
+            + ("" if client is None else f"-client-{_plainly(client)}")
+            + ("" if example is None else f"-example-{_plainly(example)}")
         )
 
     @property
@@ -135,13 +137,18 @@ def defence(name: str) -> Defence:
     if found is not None:
         epsilons = [None if text is None else float(text) for text in found.groups()[1:]]
         kind = next(each for each in get_args(Kind) if each == found[1])
-        if all(epsilon is None or epsilon > 0 for epsilon in epsilons):
+        if all(epsilon is None or 0 < epsilon < math.inf for epsilon in epsilons):
             return Defence(kind, *epsilons)
     raise DefenceError(
         "defence-unknown",
         f"no defence is called {name!r}",
         f"one of {', '.join(DEFENCES)}; with another epsilon: masks-client-2.5",
     )
+
+
+def _plainly(epsilon: float) -> str:
+    """Its shortest digits that give it back, without an exponent."""
+    return format(Decimal(repr(float(epsilon))), "f").removesuffix(".0")
 
 
 NONE: Final = Defence("none")

@@ -23,7 +23,7 @@ from secagg_attacks.local_training import BUFFERS, FEDSGD, LocalClient, LocalTra
 from secagg_attacks.target import Examples, Target, TargetError
 from secagg_attacks.views import ThreatModel, View, capture
 
-__all__ = ["Federation"]
+__all__ = ["Federation", "client_names"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,7 +72,7 @@ class Federation:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """As `secagg.simulate` calls the clients of a sequence."""
-        return tuple(named_clients([_nobody] * self.clients))
+        return client_names(self.clients)
 
     @property
     def initial(self) -> Weights:
@@ -116,6 +116,11 @@ class Federation:
 
     def __repr__(self) -> str:
         return f"Federation({self.target!r}, {self.clients} clients, {self.rounds} rounds)"
+
+
+def client_names(count: int) -> tuple[str, ...]:
+    """What `secagg.simulate` calls so many clients of a sequence, in its order."""
+    return tuple(named_clients([_nobody] * count))
 
 
 def _nobody(task: secagg.Task) -> secagg.Update:

@@ -42,12 +42,14 @@ class Measurement:
     """One attack on the view of one defence.
 
     method: what the attack does, whatever it is given; empty for its own name. figure: what `value` is, with
-    its unit. low, high: its 95 % interval; of a bound, the bound. n: images, members or canaries that
-    it is of. chance, ceiling: the value of one who knows nothing, and the most there is to see. p_value: of
-    "it knows nothing", of this test alone. must_reach: what the attack has to reach on the unprotected view
-    before its failure elsewhere says anything. leaks_at: from where on the view is given away. view: digest
-    of the transcript. threat: None where nothing was attacked. seconds: taken, of `share` that were allotted.
-    cut_short: time ended the search before its last step. more: further figures by name.
+    its unit. low, high: its 95 % interval; a lower bound has no upper end. n: images, members or canaries
+    that it is of. chance, ceiling: the value of one who knows nothing, and the most there is to see. p_value:
+    of "it knows nothing", of this test alone. must_reach: what the attack has to reach on the unprotected
+    view before its failure elsewhere says anything. leaks_at: from where on the view is given away. view:
+    digest of the transcript. threat: None where nothing was attacked. seconds: taken, of `share` that were
+    allotted. cut_short: time ended the search before its last step. more: further figures by name. also:
+    p-values of other readings of the same cell. clear_below: what the interval must end below before the cell
+    may be called at chance; None for `leaks_at`.
     """
 
     attack: str
@@ -72,11 +74,19 @@ class Measurement:
     notes: tuple[str, ...] = ()
     more: Mapping[str, float] = field(default_factory=dict)
     method: str = ""
+    also: tuple[float, ...] = ()
+    clear_below: float | None = None
 
     @property
     def wins(self) -> bool:
-        """Whether the attack does here what it must do where nothing protects."""
-        return self.value is not None and self.must_reach is not None and self.value >= self.must_reach
+        """Whether the attack does here what it must where nothing protects, and more than chance does."""
+        reached = self.value is not None and self.must_reach is not None and self.value >= self.must_reach
+        return reached and self.above_chance
+
+    @property
+    def above_chance(self) -> bool:
+        """Of the figure alone: whether it is more than somebody reaches who saw nothing."""
+        return self.value is not None and self.value > (0.0 if self.chance is None else self.chance)
 
     @property
     def beats_account(self) -> bool:
@@ -127,7 +137,7 @@ def as_json(document: Any) -> str:
 def from_document(document: Mapping[str, Any]) -> Measurement:
     """A measurement, as `as_json` wrote it."""
     known = dict(document)
-    known["notes"] = tuple(known["notes"])
+    known |= {name: tuple(known[name]) for name in ("notes", "also")}
     if known.get("threat") is not None:
         known["threat"] = ThreatModel(**known["threat"])
     return Measurement(**known)

@@ -10,22 +10,15 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secagg.errors import SecaggError
+from secagg_attacks.examples import Data, Examples, TargetError, check_alike, checked
 
 __all__ = ["Buffers", "Data", "Domain", "Examples", "Fit", "Loss", "Target", "TargetError"]
-
-Examples: TypeAlias = tuple[Tensor, Tensor]
-"""Inputs (n, ...), floating, and labels (n,), int64."""
-
-Data: TypeAlias = tuple[Tensor | npt.NDArray[Any], Tensor | npt.NDArray[Any]]
-"""The same as people give them: tensors or arrays, labels of any integer type."""
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(logits, labels) -> the mean loss of a batch, a scalar."""
@@ -38,30 +31,26 @@ Buffers: TypeAlias = Literal["none", "known", "unknown"]
 
 _PROBED: Final = 64
 _ROUNDING: Final = 1e-4
-
-
-class TargetError(SecaggError):
-    """A target that cannot be attacked as it is; the hint says what to change."""
-
-    exit_code = 2
+_PRECISIONS: Final = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Target:
     """A model and its data.
 
-    model: a torch module, logits out, (n, classes); attacks work on copies of it. train_xy, nonmember_xy:
-    what it was, or will be, trained on, and examples of the same kind it never saw; kept as tensors of the
-    model's dtype, on its device. loss: mean over a batch. fit: trains such a model anew. Clients train with
-    it where membership is asked, and so do the shadow models; all of them are handed the same seed, so that
-    they begin from the same first weights and their mean is a model. Without it, and under DP-SGD, clients
-    train by plain SGD at `learning_rate`, from the model as given. domain: what
-    an input is; of "image", (n, channels, height, width) from 0 to 1. buffers: BatchNorm's running
-    statistics, of models that have any: "known" if updates carry them, "unknown" if they stay with the
-    clients. name: in reports. classes: how many the model tells apart.
+    model: a torch module of float32 or float64, logits out, (n, classes); attacks work on copies of it, on
+    the CPU: of one that is elsewhere, a copy is kept there. train_xy, nonmember_xy: what it was, or will be,
+    trained on, and examples of the same kind it never saw; kept as tensors of the model's dtype, on the CPU.
+    loss: mean over a batch. fit: trains such a model anew. Clients train with it where membership is asked,
+    and so do the shadow models; all of them are handed the same seed, so that they begin from the same first
+    weights and their mean is a model. Without it, and under DP-SGD, clients train by plain SGD at
+    `learning_rate`, from the model as given. domain: what an input is; of "image", (n, channels, height,
+    width) from 0 to 1. buffers: BatchNorm's running statistics, of models that have any: "known" if updates
+    carry them, "unknown" if they stay with the clients. name: in reports. classes: how many the model tells
+    apart.
 
-    Raises TargetError `target-data`, `target-labels`, `target-nonmembers`, `target-logits`,
-    `target-probabilities`, `target-loss`, `target-buffers`, `target-learning-rate`.
+    Raises TargetError `target-data`, `target-labels`, `target-nonmembers`, `target-precision`,
+    `target-logits`, `target-probabilities`, `target-loss`, `target-buffers`, `target-learning-rate`.
     """
 
     model: nn.Module
@@ -76,20 +65,22 @@ class Target:
     classes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        like = next((p for p in self.model.parameters() if p.is_floating_point()), torch.zeros(()))
         _check_rate(self.learning_rate)
-        members = _checked(self.train_xy, "train_xy", self.domain, like)
-        others = _checked(self.nonmember_xy, "nonmember_xy", self.domain, like)
-        _check_alike(members, others)
-        logits = _logits_of(self.model, members[0][:_PROBED])
+        dtype = _precision_of(self.model)
+        model = _on_the_cpu(self.model)
+        members = checked(self.train_xy, "train_xy", self.domain, dtype)
+        others = checked(self.nonmember_xy, "nonmember_xy", self.domain, dtype)
+        check_alike(members, others)
+        logits = _logits_of(model, members[0][:_PROBED])
         _check_labels(logits.shape[1], members, others)
         _check_loss(self.loss, logits, members[1][:_PROBED])
-        if self.buffers == "none" and _has_running_statistics(self.model):
+        if self.buffers == "none" and _has_running_statistics(model):
             raise TargetError(
                 "target-buffers",
                 "the model has BatchNorm, and nothing says whether an attack knows its running statistics",
                 'buffers = "known" if updates carry them (as secagg.torch.arrays does), else "unknown"',
             )
+        object.__setattr__(self, "model", model)
         object.__setattr__(self, "train_xy", members)
         object.__setattr__(self, "nonmember_xy", others)
         object.__setattr__(self, "classes", logits.shape[1])
@@ -121,60 +112,24 @@ def _check_rate(rate: float) -> None:
         )
 
 
-def _checked(data: Data, name: str, domain: str, like: Tensor) -> Examples:
-    """Inputs of the model's dtype and device, and labels."""
-    try:
-        given, labels = data
-    except (TypeError, ValueError) as error:
-        raise TargetError(
-            "target-labels",
-            f"{name} is no pair of inputs and labels",
-            f"{name} = (x, y), y the class of each x",
-        ) from error
-    if labels is None:
-        raise TargetError("target-labels", f"{name} has no labels", "y: one integer class for each input")
-    try:
-        x, y = torch.as_tensor(given), torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TargetError(
-            "target-data", f"{name} is not made of arrays of numbers", "torch tensors or NumPy arrays"
-        ) from error
-    if x.ndim < 2 or not x.is_floating_point() or not bool(torch.isfinite(x).all()):
-        raise TargetError(
-            "target-data",
-            f"{name}: inputs of shape {tuple(x.shape)} and type {x.dtype}, all finite or not",
-            "finite floating numbers of shape (n, ...); of bytes, x / 255",
-        )
-    if y.is_floating_point() or y.dtype == torch.bool or y.ndim != 1 or len(x) != len(y):
-        raise TargetError(
-            "target-labels",
-            f"{name}: labels of shape {tuple(y.shape)} and type {y.dtype} for {len(x)} inputs",
-            "one integer class for each input",
-        )
-    if not len(x):
-        raise TargetError(
-            "target-data" if name == "train_xy" else "target-nonmembers",
-            f"{name} is empty",
-            "membership is told apart between members and non-members; hold some data back from training",
-        )
-    if domain == "image" and (x.ndim != 4 or float(x.min()) < 0 or float(x.max()) > 1):
-        raise TargetError(
-            "target-data",
-            f"{name}: inputs of shape {tuple(x.shape)} from {float(x.min()):g} to {float(x.max()):g}, "
-            "and an image is (channels, height, width) with values from 0 to 1",
-            'scale and reshape them, or say domain = "tabular"',
-        )
-    return x.to(like), y.to(like.device, torch.int64)
+def _precision_of(model: nn.Module) -> torch.dtype:
+    """That of the model's first parameter; all of it must be of a type that updates have."""
+    found = [each.dtype for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()]
+    for dtype in found:
+        if dtype not in _PRECISIONS:
+            raise TargetError(
+                "target-precision",
+                f"the model holds {dtype}, and updates are of float32 or float64",
+                "model.float() or model.double(); the data are brought to the same type",
+            )
+    return found[0] if found else torch.get_default_dtype()
 
 
-def _check_alike(members: Examples, others: Examples) -> None:
-    if members[0].shape[1:] != others[0].shape[1:]:
-        raise TargetError(
-            "target-data",
-            f"an input of train_xy is {tuple(members[0].shape[1:])}, one of nonmember_xy "
-            f"{tuple(others[0].shape[1:])}",
-            "both must be what the model takes",
-        )
+def _on_the_cpu(model: nn.Module) -> nn.Module:
+    """The model itself, or a copy of one that is elsewhere."""
+    if all(each.device.type == "cpu" for each in (*model.parameters(), *model.buffers())):
+        return model
+    return deepcopy(model).cpu()
 
 
 def _has_running_statistics(model: nn.Module) -> bool:
@@ -199,6 +154,12 @@ def _logits_of(model: nn.Module, x: Tensor) -> Tensor:
             "target-logits",
             f"for {len(x)} inputs the model gives {given}",
             "one logit for each class: (n, classes), two classes at least",
+        )
+    if not bool(torch.isfinite(out).all()):
+        raise TargetError(
+            "target-logits",
+            f"for {len(x)} inputs the model gives logits that are not finite",
+            "a model whose training did not diverge, and inputs scaled as in its training",
         )
     if bool((out >= 0).all()) and bool(((out.sum(dim=1) - 1).abs() < _ROUNDING).all()):
         raise TargetError(

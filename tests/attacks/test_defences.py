@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from secagg.errors import PlanError
-from secagg_attacks.defences import DEFENCES, NONE, Defence, DefenceError, Terms, defence
+from secagg_attacks.defences import DEFENCES, NONE, Defence, DefenceError, Kind, Terms, defence
 
 TERMS = Terms(clients=5, rounds=2, local_steps=6, seed=7)
 
@@ -27,6 +29,27 @@ def test_a_name_gives_its_defence_back(name: str) -> None:
     assert defence(name).name == name
 
 
+EPSILONS = st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@given(st.sampled_from(["none", "masks", "bfv", "ckks"]), EPSILONS, EPSILONS)
+def test_a_name_gives_back_every_digit_of_every_epsilon(
+    kind: Kind, client: float | None, example: float | None
+) -> None:
+    chosen = Defence(kind, client, example)
+    assert defence(chosen.name) == chosen
+
+
+def test_an_epsilon_is_written_plainly_and_whole() -> None:
+    names = [Defence("masks", each).name for each in (1e-5, 0.1234567, 1e6, 2.0)]
+    assert names == [
+        "masks-client-0.00001",
+        "masks-client-0.1234567",
+        "masks-client-1000000",
+        "masks-client-2",
+    ]
+
+
 def test_a_name_may_have_any_epsilon_and_both_units() -> None:
     assert defence("masks-client-2.5") == Defence("masks", client_epsilon=2.5)
     assert defence("bfv-client-3-example-0.5") == Defence("bfv", 3.0, 0.5)
@@ -34,7 +57,16 @@ def test_a_name_may_have_any_epsilon_and_both_units() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "mask", "masks-client", "masks-client-0", "masks-8", "masks-client-1e5", "masks-example-1-client-1"],
+    [
+        "",
+        "mask",
+        "masks-client",
+        "masks-client-0",
+        "masks-8",
+        "masks-client-1e5",
+        "masks-example-1-client-1",
+        pytest.param(f"masks-client-{'9' * 400}", id="infinite"),
+    ],
 )
 def test_another_name_is_refused_with_those_there_are(name: str) -> None:
     with pytest.raises(DefenceError) as caught:

@@ -142,6 +142,78 @@ def test_a_learning_rate_that_is_none_is_refused(rate: object) -> None:
     refused("target-learning-rate", learning_rate=rate)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_of_half_precision_is_refused_with_its_own_way_out(dtype: torch.dtype) -> None:
+    assert "model.float()" in refused("target-precision", model=perceptron(dtype=dtype)).hint
+
+
+def test_a_model_whose_logits_are_not_finite_is_refused_and_the_loss_is_not_blamed() -> None:
+    model = perceptron()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    assert "not finite" in refused("target-logits", model=model).message
+
+
+def test_inputs_that_a_gradient_is_asked_of_are_taken_without_it() -> None:
+    x = torch.tensor(X, requires_grad=True)
+    found = target(train_xy=(x, Y)).members[0]
+    assert not found.requires_grad
+    np.testing.assert_array_equal(found.numpy(), X)
+
+
+class Frame:
+    """What NumPy reads as an array, as a frame of pandas is."""
+
+    def __init__(self, held: np.ndarray) -> None:
+        self.held = held
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return self.held
+
+
+def test_frames_reversed_and_foreign_arrays_are_read_as_arrays() -> None:
+    read_only = Y.copy()
+    read_only.flags.writeable = False
+    for x, y in (
+        (Frame(X), Frame(Y)),
+        (X[::-1], Y[::-1]),
+        (X.astype(">f8"), Y.astype(">i4")),
+        (X, read_only),
+    ):
+        found = target(train_xy=(x, y)).members
+        np.testing.assert_array_equal(found[0].numpy(), np.asarray(x))
+        np.testing.assert_array_equal(found[1].numpy(), np.asarray(y))
+
+
+@pytest.mark.parametrize("which", ["train_xy", "nonmember_xy"])
+def test_names_of_classes_are_refused_as_labels_and_words_as_inputs(which: str) -> None:
+    words = np.array(["cat", "dog"] * 20)
+    for labels in (words, list(words), words.astype(object), Frame(words)):
+        error = refused("target-labels", **{which: (X, labels)})
+        assert "return_inverse" in error.hint
+        assert "cat" not in error.message
+    assert "object" in refused("target-data", **{which: (Frame(X.astype(object)), Y)}).message
+
+
+def test_inputs_beyond_the_models_own_type_are_refused() -> None:
+    far = (np.full((40, 64), 1e300), Y)
+    single = nn.Sequential(perceptron(dtype=torch.float32))
+    refused("target-data", model=single, domain="tabular", train_xy=far, nonmember_xy=far)
+
+
+def test_a_model_on_the_cpu_is_kept_itself() -> None:
+    model = perceptron()
+    assert target(model).model is model
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_of_a_model_and_data_on_another_device_a_copy_is_kept_on_the_cpu() -> None:
+    model = perceptron().cuda()
+    found = target(model, train_xy=(torch.tensor(X).cuda(), torch.tensor(Y).cuda()))
+    assert {part.device.type for part in (*found.model.parameters(), *found.members)} == {"cpu"}
+    assert {part.device.type for part in model.parameters()} == {"cuda"}
+
+
 def test_a_learning_rate_is_the_targets_own() -> None:
     assert target().learning_rate == 0.5
     assert target(learning_rate=1).learning_rate == 1

@@ -28,6 +28,39 @@ def test_the_success_of_another_attack_or_another_seed_does_not_count():
     assert verdicts(other_attack, other_seed, failed)[-1] == "not shown"
 
 
+def test_a_figure_that_a_guess_reaches_too_is_no_success():
+    failed = measured(defence="masks", **FAILED)
+    by_luck = measured(p_value=0.5)
+    no_more_than_a_guess = measured(chance=0.96)
+    for control in (by_luck, no_more_than_a_guess):
+        assert verdicts(control, failed)[1] == "not shown"
+    assert verdicts(no_more_than_a_guess) == ["partial"], "told apart, and yet below its chance level"
+
+
+def test_on_the_unprotected_row_nothing_is_at_chance():
+    upload, of_sum = (replace(measured(name), method="lira") for name in ("lira-upload", "lira-sum"))
+    assert verdicts(upload, replace(of_sum, **FAILED)) == ["leaks", "not shown"]
+
+
+def test_the_sum_is_at_chance_only_where_the_sum_without_protection_is_not():
+    upload, of_sum = (replace(measured(name), method="lira") for name in ("lira-upload", "lira-sum"))
+    told, failed = replace(of_sum, value=0.66), replace(of_sum, defence="masks-client-1", **FAILED)
+    assert verdicts(upload, told, failed) == ["leaks", "partial", "at chance"]
+    assert verdicts(upload, replace(told, p_value=0.2), failed)[-1] == "not shown"
+
+
+def test_another_reading_that_finds_something_keeps_a_cell_from_being_called_at_chance():
+    failed = measured(defence="masks", **FAILED)
+    assert verdicts(measured(), replace(failed, also=(0.011, 0.5)))[1] == "at chance"
+    assert verdicts(measured(), replace(failed, also=(0.01, 0.5)))[1] == "not shown"
+
+
+def test_a_cell_may_ask_for_an_interval_that_ends_well_below_a_leak():
+    failed = replace(measured(defence="masks", **FAILED), high=0.7, clear_below=0.7)
+    assert verdicts(measured(), failed)[1] == "not shown"
+    assert verdicts(measured(), replace(failed, high=0.69))[1] == "at chance"
+
+
 def test_a_success_under_a_defence_is_no_success_on_the_unprotected_view():
     assert verdicts(measured(defence="bfv"), measured(defence="masks", **FAILED))[-1] == "not shown"
 

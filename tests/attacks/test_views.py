@@ -18,6 +18,7 @@ import secagg.torch
 from secagg.encoding.packing import pack
 from secagg.enrolment import issue_credentials, new_authority
 from secagg.frames import Reply, Request, RoundClosed, TaskFrame
+from secagg.masking.messages import MaskReply
 from secagg.protections import codec_of
 from secagg_attacks.defences import NONE, Defence, Terms, defence
 from secagg_attacks.federation import Federation
@@ -37,6 +38,7 @@ from secagg_attacks.views import (
     load,
     save,
 )
+from secagg_attacks.views.uploads import read_upload
 from tests.attacks.digit_targets import target
 
 PROTECTED = ("masks", "bfv", "ckks")
@@ -103,13 +105,37 @@ def test_protected_uploads_fill_their_range_evenly_and_differ_each_time(kind: st
     train = lambda task: secagg.Update(delta={"weight": np.ones(4000)})  # noqa: E731
     view = capture(plan, wide, [train] * 3)
     uploads = [upload["weight"] for each in view.rounds for upload in each.uploads.values()]
-    most = plan.encoding.clip_norm / np.sqrt(4000 / 3)
+    codec = codec_of(plan, wide)
+    most = 2.0 ** (codec.bits - 1) / codec.settings.scale if kind == "masks" else 1000 / np.sqrt(4000 / 3)
     for upload in uploads:
         assert abs(upload).max() <= most
         counts = np.histogram(upload, bins=8, range=(-most, most))[0]
         assert abs(counts - 500).max() < 6 * np.sqrt(500)
     assert len({upload.tobytes() for upload in uploads}) == 6
     assert abs(np.corrcoef(uploads)[np.triu_indices(6, 1)]).max() < 6 / np.sqrt(4000)
+
+
+def unmasked(plan: secagg.Plan, update: Arrays) -> Arrays:
+    """The upload of a client whose masks and noise add up to nothing, as it is read."""
+    codec = codec_of(plan, MODEL)
+    vector = codec.encode(update, base=None, num_examples=1, metrics={}, seed=bytes(32)).vector
+    if codec.settings.noise is not None:
+        vector = vector - codec.encode_nothing(1, bytes(32)).vector  # the same noise, of the same seed
+    body = MaskReply((), b"").head() + pack(vector & vector.dtype.type((1 << codec.bits) - 1), codec.bits)
+    return read_upload(plan, MODEL, body)
+
+
+def test_an_upload_whose_masks_are_not_there_is_read_as_the_update_itself() -> None:
+    for update in DELTAS.values():
+        assert_alike(unmasked(defence("masks").plan(TERMS), update), update, atol=1e-9)
+
+
+def test_an_upload_under_noise_is_read_at_the_length_it_is_clipped_to() -> None:
+    update = DELTAS["client-0"]
+    length = np.linalg.norm(np.concatenate([array.reshape(-1) for array in update.values()]))
+    found = unmasked(defence("masks-client-8").plan(replace(TERMS, noised_clip_norm=0.5)), update)
+    expected = {part: array * 0.5 / length for part, array in update.items()}
+    assert_alike(found, expected, atol=1e-7)
 
 
 def test_the_models_of_all_rounds_are_there_with_the_last() -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from secagg.errors import SecaggError
 
-__all__ = ["Assumption", "AuditError", "Bound", "Scores", "check_levels", "checked"]
+__all__ = ["ENOUGH", "LEAST", "Assumption", "AuditError", "Bound", "Scores", "check_levels", "checked"]
 
 Assumption: TypeAlias = Literal["fair-coins", "independence", "gaussian", "gaussian-scores"]
 """What a bound needs to be one, the weakest first.
@@ -28,7 +28,10 @@ gaussian-scores: that the scores themselves are normal, of one variance, as well
 Floats: TypeAlias = npt.NDArray[np.float64]
 Booleans: TypeAlias = npt.NDArray[np.bool_]
 
-_LEAST: Final = 10
+LEAST: Final = 10
+"""Canaries of a side, below which nothing is bounded."""
+ENOUGH: Final = 40
+"""Canaries of which fair coins leave too few on a side but once in 1 470 draws; of 30, once in 23."""
 
 
 class AuditError(SecaggError):
@@ -120,10 +123,10 @@ def checked(scores: npt.ArrayLike, included: npt.ArrayLike) -> Scores:
             "one of each for every canary, in the same order",
         )
     inside = int(members.sum())
-    if min(inside, members.size - inside) < _LEAST:
+    if min(inside, members.size - inside) < LEAST:
         raise AuditError(
             "audit-too-few",
             f"{inside} canaries were included and {members.size - inside} were not",
-            f"at least {_LEAST} of each; hundreds, for a bound worth reading",
+            f"at least {LEAST} of each, as fair coins leave of {ENOUGH}; hundreds for a bound worth reading",
         )
     return Scores(values.astype(np.float64), members)

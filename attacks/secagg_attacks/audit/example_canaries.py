@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 import secagg
 from secagg.plan_settings import training_target
-from secagg.simulation import named_clients
 from secagg.weights import Weights
 from secagg_attacks.audit.bound import AuditError, Booleans, Floats
 from secagg_attacks.audit.canary_run import Unit
+from secagg_attacks.federation import client_names
 from secagg_attacks.local_training import LocalClient, LocalTraining
 from secagg_attacks.target import Target
 from secagg_attacks.views import RoundView, View
@@ -65,7 +65,7 @@ class ExampleCanaries:
                 f"{count} canary examples for {clients} clients",
                 f"{_LEAST} for each or more; hundreds, for a bound worth reading",
             )
-        names = named_clients([_nobody] * clients)
+        names = client_names(clients)
         included = np.random.default_rng((seed, 0)).random(count) < 0.5
         shares = dict(zip(names, np.array_split(np.arange(count), clients), strict=True))
         return cls(shares, included, steps, seed)
@@ -138,7 +138,3 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The other logit less the label's own, on average."""
     own = logits.gather(1, labels[:, None])
     return (logits.sum(dim=1, keepdim=True) - 2 * own).mean()
-
-
-def _nobody(task: secagg.Task) -> secagg.Update:
-    return secagg.Update(delta=task.weights)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,10 @@ from secagg_attacks.results import ACCOUNTED, SURE_BOUND, Finding, as_json
 __all__ = ["bar", "say"]
 
 _WIDTH: Final = 110
+"""Of lines where stdout is no terminal."""
+_NARROW: Final = 40
+_NAMED: Final = 4
+"""Attacks that a note names, at most."""
 
 
 @contextmanager
@@ -55,9 +60,9 @@ def say(outcome: Outcome, page: Path | None, *, as_json: bool) -> None:
         )
         for name in outcome.config.attacks:
             found = outcome.finding(row.defence, name)
-            click.echo(f"  {COLUMNS[name].title:{width}} {found.verdict:15} {_words(found)}")
-    for line in _notes(outcome):
-        click.echo(line)
+            click.echo(f"  {COLUMNS[name].title:{width}} {found.verdict:15} {_words(found)}".rstrip())
+    for note in _notes(outcome):
+        click.echo(_wrapped(note))
     for each in outcome.failures:
         more = each.measurement.more
         click.echo(
@@ -70,18 +75,18 @@ def say(outcome: Outcome, page: Path | None, *, as_json: bool) -> None:
 
 
 def _words(found: Finding) -> str:
-    """A figure beside its chance level, or why there is none."""
+    """A figure beside its chance level, or that there was no time; notes say why an attack is none."""
     chance = figures.level(found.measurement.chance, found)
     if not chance:
-        return "; ".join(found.measurement.notes)
+        return "; ".join(found.measurement.notes) if found.measurement.status == "not run" else ""
     return f"{figures.headline(found)} ({figures.interval(found)}), chance {chance}"
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    """What measured cells and rows say beside their figures: each note once for the same rows."""
+    """What cells and rows say beside their figures, or in place of them: each note once for the same rows."""
     rows: dict[tuple[str, str], list[str]] = {}
     for each in outcome.findings:
-        if each.measurement.status == "measured":
+        if each.measurement.status != "not run":
             for note in each.measurement.notes:
                 title = COLUMNS[each.measurement.attack].title
                 rows.setdefault((title, note), []).append(each.measurement.defence)
@@ -91,10 +96,25 @@ def _notes(outcome: Outcome) -> list[str]:
     titles: dict[tuple[str, str], list[str]] = {}
     for (title, note), of in rows.items():
         titles.setdefault((", ".join(of), note), []).append(title)
-    return [
-        textwrap.shorten(f"note: {'; '.join(names)} ({of}): {note}", _WIDTH, placeholder=" ...")
-        for (of, note), names in titles.items()
-    ]
+    return [f"note: {_named(names)} ({of}): {note}" for (of, note), names in titles.items()]
+
+
+def _named(titles: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    more = [f"and {len(titles) - _NAMED} more"] if len(titles) > _NAMED + 1 else []
+    return "; ".join([*titles[:_NAMED], *more] if more else titles)
+
+
+def _wrapped(note: str) -> str:
+    """In lines of the terminal's width, later ones indented; words stay whole, commands among them."""
+    width = shutil.get_terminal_size((_WIDTH, 0)).columns
+    return textwrap.fill(
+        note,
+        max(width, _NARROW),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _one_line(outcome: Outcome) -> str:

@@ -15,6 +15,7 @@ from secagg_attacks.cli.saying import bar, say
 from secagg_attacks.defences import DEFENCES, defence
 from secagg_attacks.matrix.choice import columns, columns_for
 from secagg_attacks.matrix.column import Family
+from secagg_attacks.matrix.config import MOST_SEED
 from secagg_attacks.matrix.play import play
 from secagg_attacks.report import write
 
@@ -60,8 +61,8 @@ def table(name: str, family: Family | None, summary: str) -> click.Command:
         "--seed",
         default=0,
         show_default=True,
-        type=click.IntRange(min=0),
-        help="Of everything but keys and noise.",
+        type=click.IntRange(0, MOST_SEED),
+        help="Of everything but keys, masks, ciphertexts and DP-SGD's noise.",
     )
     @function_option(
         "--target", help="A Target, or a function that gives one. [default: scikit-learn's digits]"

@@ -24,7 +24,7 @@ from secagg_attacks.inversion.gradients import (
     model_of,
 )
 from secagg_attacks.inversion.labels import recover_labels
-from secagg_attacks.inversion.layers import input_layer
+from secagg_attacks.inversion.layers import input_layer, parameters_of
 from secagg_attacks.inversion.reconstruction import Reconstruction
 
 __all__ = ["analytic_linear"]
@@ -50,7 +50,7 @@ def analytic_linear(
     n = checked_shape(shape)[0]
     seen = matched_gradient(model, gradient)
     layer = input_layer(model, shape)
-    names = [f"{layer}.{part}" if layer else part for part in ("weight", "bias")]
+    names = parameters_of(layer)
     if not all(name in seen for name in names):
         raise InversionError(
             "analytic-no-bias-gradient",

@@ -34,7 +34,7 @@ from secagg_attacks.inversion.gradients import (
     matched_gradient,
     model_of,
 )
-from secagg_attacks.inversion.layers import logit_layer
+from secagg_attacks.inversion.layers import logit_layer, parameters_of
 from secagg_attacks.model_calls import calling_the_model
 
 __all__ = ["LabelEstimate", "count_labels", "distinct_labels", "recover_labels", "single_label"]
@@ -78,7 +78,7 @@ def recover_labels(
     n = checked_shape(shape)[0]
     seen = matched_gradient(model, gradient)
     layer = logit_layer(model, shape)
-    bias, weight = (seen.get(f"{layer}.{part}" if layer else part) for part in ("bias", "weight"))
+    weight, bias = (seen.get(name) for name in parameters_of(layer))
     if bias is not None:
         entries = bias.double().numpy()
         negative = entries < 0
@@ -90,7 +90,9 @@ def recover_labels(
         return _estimate(np.repeat(np.arange(len(counts)), counts), len(counts), negative, "bias")
     if weight is None:
         raise InversionError(
-            "labels-ambiguous", f"the gradient of layer {layer!r} is not in it", "give the labels"
+            "labels-ambiguous",
+            f"the gradient lacks {' and '.join(parameters_of(layer))}, of the layer that gives the logits",
+            "give the labels",
         )
     rows = weight.double().numpy()
     nothing = np.zeros(len(rows), dtype=np.bool_)

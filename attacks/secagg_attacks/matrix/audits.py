@@ -128,7 +128,6 @@ def measured(case: Case, run: CanaryRun, threat: ThreatModel, notes: Sequence[st
         figure="epsilon, at least",
         value=bound.epsilon,
         low=bound.epsilon,
-        high=bound.epsilon,
         n=count,
         chance=0.0,
         ceiling=ceiling,

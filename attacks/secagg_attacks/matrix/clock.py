@@ -17,8 +17,11 @@ _EACH_CELL: Final = 0.008
 """Seconds: twice what a process with torch takes to end, and what a cell of a page takes, without load."""
 
 
-class OutOfTime(Exception):
-    """The share of a cell is over, and what it has is no figure."""
+class OutOfTime(BaseException):
+    """The share of a cell is over, and what it has is no figure.
+
+    No Exception: raised between the trainings of a run, it is no failure of a client's training.
+    """
 
 
 def kept_back(cells: int) -> float:

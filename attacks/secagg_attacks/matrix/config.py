@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,9 +20,24 @@ from secagg.durable import write_whole
 from secagg_attacks.matrix.errors import MatrixError, written_to
 from secagg_attacks.results import as_json
 
-__all__ = ["FORMAT", "QUICK", "THOROUGH", "Config", "Scale", "begin", "is_quick", "scale_for", "versions"]
+__all__ = [
+    "FORMAT",
+    "MOST_SEED",
+    "QUICK",
+    "THOROUGH",
+    "Config",
+    "Scale",
+    "begin",
+    "check_budget",
+    "check_seed",
+    "is_quick",
+    "scale_for",
+    "versions",
+]
 
 FORMAT: Final = "secagg-matrix/1"
+MOST_SEED: Final = 2**31 - 1
+"""Seeds of cohorts and clients are made of it, and of all of them PyTorch, NumPy and a plan take 64 bits."""
 _FILE: Final = "config.json"
 _QUICK_BELOW: Final = 300.0
 
@@ -66,9 +81,10 @@ def is_quick(budget: float | None) -> bool:
 
 @dataclass(frozen=True)
 class Config:
-    """seed: of everything but the protocol's keys and noise, which are the operating system's. target: its
-    name. budget: seconds; None: as long as it takes. target_digest: `fingerprint` of the target. source:
-    MODULE:FUNCTION that gave it, empty where that is not known. Raises MatrixError `matrix-budget`."""
+    """seed: of everything but keys, masks, ciphertexts and DP-SGD's noise, which are the operating system's;
+    the noise on whole clients follows it. target: its name. budget: seconds; None: as long as it takes.
+    target_digest: `fingerprint` of the target. source: MODULE:FUNCTION that gave it, empty where that is not
+    known. Raises MatrixError `matrix-budget`."""
 
     seed: int
     target: str
@@ -81,14 +97,30 @@ class Config:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.budget is not None and not (self.budget > 0 and math.isfinite(self.budget)):
-            raise MatrixError("matrix-budget", f"a budget of {self.budget} s", "more than 0: 60s, say")
+        check_budget(self.budget)
 
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of all but the budget: what is found does not depend on what was left."""
         document = {name: value for name, value in asdict(self).items() if name != "budget"}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def check_seed(seed: int) -> None:
+    """Raises MatrixError `matrix-seed`."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise MatrixError("matrix-seed", f"a seed of {seed!r}", f"a whole number from 0 to {MOST_SEED}")
+
+
+def check_budget(budget: float | None) -> None:
+    """Raises MatrixError `matrix-budget`."""
+    if not _is_budget(budget):
+        raise MatrixError("matrix-budget", f"a budget of {budget!r} s", "more than 0 seconds: 60s, say")
+
+
+def _is_budget(given: object) -> bool:
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    return given is None or (number and 0 < given <= sys.float_info.max)  # type: ignore[operator] # a number by now
 
 
 def versions() -> tuple[tuple[str, str], ...]:
@@ -118,7 +150,9 @@ def _begun(config: Config, folder: Path) -> bool:
             before = json.loads(path.read_bytes())
             same, had = before["digest"] == config.digest, before["budget"]
             other = f"another {', another '.join(_differing(before, config)) or 'digest'}"
-        except (ValueError, TypeError, KeyError, AttributeError):
+            if not _is_budget(had):
+                same, other = False, "its budget is no time"
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             same = False
         if not same:
             raise MatrixError(

@@ -14,13 +14,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from scipy.stats import hypergeom
 
 from secagg_attacks.images.measures import psnr
 from secagg_attacks.inversion.through_sum.found import EXACT, Met, most_alike, nearest_of
 from secagg_attacks.matrix.case import Case, Played
+from secagg_attacks.matrix.cautions import by_trace_alone, too_few_to_tell
 from secagg_attacks.matrix.pictures import Floats, Pictures
-from secagg_attacks.matrix.reconstructions import LEAKS_DB, MOST_DB, POOL
+from secagg_attacks.matrix.reconstructions import LEAKS_DB, MOST_DB, POOL, met_by_luck, rank_p_value
 from secagg_attacks.results import Measurement
 from secagg_attacks.statistics.intervals import wilson
 from secagg_attacks.target import Target
@@ -66,8 +66,18 @@ def share_found(
     counts = [_count(met, level, conceded) for level, _ in rule.levels]
     lucky = [_count(by_luck, level) for level, _ in rule.levels]
     n = len(originals)
-    p_values = [_fisher(*pair, n, len(others)) for pair in zip(counts, lucky, strict=True)]
+    p_values = [met_by_luck(*pair, n, len(others)) for pair in zip(counts, lucky, strict=True)]
+    p_value = min(1.0, len(p_values) * min(p_values))
     interval = wilson(counts[0], n)
+    value, chance = counts[0] / n, lucky[0] / len(others)
+    blurred = f"more found {rule.levels[-1][1]} than by luck; {rule.levels[0][1]} no more"
+    least = min(1.0, len(p_values) * met_by_luck(n, 0, n, len(others)))
+    notes = (
+        f"found: met {rule.levels[0][1]}",
+        *notes,
+        *by_trace_alone(p_value, value, chance, blurred),
+        *too_few_to_tell(value, rule.wins_at, least),
+    )
     more = {"images given": float(len(given))}
     for (_, words), count, luck in zip(rule.levels, counts, lucky, strict=True):
         more[f"found {words}"] = count / n
@@ -78,19 +88,20 @@ def share_found(
         status="measured",
         seed=case.seed,
         figure="share of examples found",
-        value=counts[0] / n,
+        value=value,
         low=interval.low,
         high=interval.high,
         n=n,
-        chance=lucky[0] / len(others),
+        chance=chance,
         ceiling=1.0,
-        p_value=min(1.0, len(p_values) * min(p_values)),
+        p_value=p_value,
         must_reach=rule.wins_at,
         leaks_at=rule.wins_at,
         view=digest,
         threat=threat,
-        notes=(f"found: met {rule.levels[0][1]}", *notes),
+        notes=notes,
         more=more,
+        also=(rank_p_value([(originals, given)], others),) if len(given) else (),
     )
     if target.domain != "image":
         return measurement, {}
@@ -104,11 +115,6 @@ def share_found(
 
 def _count(met: Met, level: float, conceded: int = 0) -> int:
     return conceded + int((met.score >= level).sum())
-
-
-def _fisher(found: int, by_luck: int, members: int, others: int) -> float:
-    """How likely as many members, or more, were among those found, were they as likely to be as others."""
-    return float(hypergeom.sf(found - 1, members + others, found + by_luck, members))
 
 
 def _shown(met: Met, given: Floats, originals: Floats) -> Floats:

@@ -7,15 +7,18 @@ sum, and each upload, or sum, is asked about every example of the table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from itertools import count
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+import secagg
 import secagg.torch
 from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import BUFFERS, LocalTraining
@@ -25,9 +28,9 @@ from secagg_attacks.membership.confidence import bounded, phi
 from secagg_attacks.membership.errors import MembershipError
 from secagg_attacks.statistics.roc import roc
 from secagg_attacks.target import Target
-from secagg_attacks.views import Arrays, View
+from secagg_attacks.views import Arrays, ThreatModel, View, capture
 
-__all__ = ["FEWEST", "Asked", "From", "asked_about", "local_of", "logits_of", "views_of"]
+__all__ = ["FEWEST", "Asked", "From", "asked_about", "local_of", "logits_of", "view_of", "views_of"]
 
 From: TypeAlias = Literal["upload", "sum"]
 
@@ -152,12 +155,33 @@ def logits_of(target: Target, weights: Arrays, x: Tensor) -> npt.NDArray[np.floa
 
 def views_of(case: Case, asked: Asked, run: str) -> tuple[View, ...]:
     """What the server saw of each cohort, played once for a table. run: what tells these runs from others."""
-    views = []
-    for done, cohort in enumerate(asked.cohorts, start=1):
-        views.append(case.memory.view(case.defence, (run, cohort.seed), cohort))
-        if case.on_step is not None:
-            case.on_step(done, len(asked.cohorts))
-    return tuple(views)
+    return tuple(view_of(case, (run, cohort.seed), cohort) for cohort in asked.cohorts)
+
+
+def view_of(case: Case, key: tuple[Any, ...], federation: Federation) -> View:
+    """What `Memory.view` gives, with `case.on_step` called before each client trains: where that raises what
+    is no Exception, as OutOfTime is not, the run ends there."""
+    whole, on_step = (case.defence.name, *key), case.on_step
+    if on_step is not None and whole not in case.memory.views:
+        most, begun = federation.clients * federation.rounds, count()
+        trains = {
+            name: _Stepping(train, lambda: on_step(next(begun), most))
+            for name, train in federation.trains().items()
+        }
+        plan = case.defence.plan(federation.terms())
+        threat = replace(ThreatModel(), buffers=federation.target.buffers)
+        case.memory.views[whole] = capture(plan, federation.initial, trains, threat, seed=federation.seed)
+    return case.memory.view(case.defence, key, federation)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stepping:
+    train: secagg.Train
+    on_begin: Callable[[], None]
+
+    def __call__(self, task: secagg.Task) -> secagg.Update:
+        self.on_begin()
+        return self.train(task)
 
 
 def local_of(case: Case, steps: int) -> LocalTraining:

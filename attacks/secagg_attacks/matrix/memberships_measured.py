@@ -19,6 +19,11 @@ __all__ = ["WINS_AT", "measured"]
 
 WINS_AT: Final = 0.9
 """AUC: a view on which an attack reaches it gives membership away."""
+CLEAR_BELOW: Final = 0.75
+"""What an interval must end below before a cell is called at chance."""
+_RARE: Final = 0.01
+_FEWEST_RARE: Final = 5
+"""Scores that the highest hundredth must have, before it is asked who they are of."""
 
 
 def measured(
@@ -54,15 +59,39 @@ def measured(
         n=found.members,
         chance=0.5,
         ceiling=1.0,
-        p_value=chance_p_value(scores, owner),
+        p_value=_p_value(scores, owner),
         must_reach=WINS_AT,
         leaks_at=WINS_AT,
         view=view.digest,
         threat=_told(view.threat),
         notes=(*asked.notes, *notes, *(f"{why.message} [{why.code}]" for _, why in found.refused)),
         more={CLIENTS: float(asked.clients), **_rates(found), **(more or {})},
+        also=_of_the_highest(scores, owner),
+        clear_below=CLEAR_BELOW,
     )
     return measurement, {"scores": whole, "is_member": is_member}
+
+
+def _p_value(scores: Floats, owner: npt.NDArray[np.int64]) -> float:
+    """The larger of two: members beside non-members, and, of several models, beside members of the others.
+
+    The second holds whatever the model that the clients were given knows of members, and if they are of
+    another kind than the non-members.
+    """
+    beside_others = chance_p_value(scores, owner)
+    members = owner >= 0
+    if len(scores) < 2:
+        return beside_others
+    return max(beside_others, chance_p_value(scores[:, members], owner[members]))
+
+
+def _of_the_highest(scores: Floats, owner: npt.NDArray[np.int64]) -> tuple[float, ...]:
+    """Whether members are among the highest hundredth more than chance has it: twice the p-value of that, for
+    it is a second reading. An average over all may not show a few."""
+    high = scores > np.quantile(scores, 1 - _RARE)
+    if int(high.sum()) < _FEWEST_RARE:
+        return ()
+    return (min(1.0, 2 * _p_value(high.astype(np.float64), owner)),)
 
 
 def _rates(found: Figures) -> dict[str, float]:

@@ -8,6 +8,7 @@ silence.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -21,12 +22,13 @@ from threadpoolctl import threadpool_limits
 from secagg_attacks.begun import Begun
 from secagg_attacks.defences import Defence
 from secagg_attacks.fingerprint import fingerprint
+from secagg_attacks.matrix.alone import alone_in
 from secagg_attacks.matrix.audits import bound_of
 from secagg_attacks.matrix.case import Memory, Played
 from secagg_attacks.matrix.choice import columns, rows
 from secagg_attacks.matrix.clock import Clock, Shares, kept_back
 from secagg_attacks.matrix.column import Column, Family
-from secagg_attacks.matrix.config import Config, Scale, begin, scale_for, versions
+from secagg_attacks.matrix.config import Config, Scale, begin, check_budget, check_seed, scale_for, versions
 from secagg_attacks.matrix.outcome import Outcome
 from secagg_attacks.matrix.turns import Turns
 from secagg_attacks.matrix.world import digits_world, world_of
@@ -62,9 +64,12 @@ def play(
     them for what comes after. begun: when it began; None: now. out: where cells are kept, and found again;
     None: nowhere. scale: None for what the budget allows. executor: of attacks that train much side by side.
 
-    Raises DefenceError `defence-unknown`, MatrixError `attack-unknown`, `matrix-other-config`,
-    `matrix-budget`, `matrix-out`.
+    Raises DefenceError `defence-unknown`, MatrixError `attack-unknown`, `matrix-other-config`, `matrix-
+    budget`, `matrix-seed`, `matrix-in-use`, `matrix-out`, and TrainingError `target-training` where the
+    target's own training fails.
     """
+    check_seed(seed)
+    check_budget(budget)
     chosen, wanted = rows(defences, budget), columns(attacks, budget, family)
     since = begun or Begun.now()
     back = since.slowness() * kept_back(len(chosen) * len(wanted))
@@ -82,9 +87,9 @@ def play(
         source,
     )
     folder = None if out is None else Path(out)
-    longer = folder is not None and begin(config, folder)
-    turns = Turns(config, world, clock, Memory(executor=executor), folder, longer)
-    with _one_thread():
+    with alone_in(folder), _one_thread(), _unlogged():
+        longer = folder is not None and begin(config, folder)
+        turns = Turns(config, world, clock, Memory(executor=executor), folder, longer)
         costs = tuple(turns.row(each) for each in chosen)
         cells = _cells(turns, chosen, wanted, on_cell)
     measurements = [measurement for measurement, _ in cells.values()]
@@ -112,6 +117,18 @@ def _cells(
     if on_cell is not None:
         on_cell("", "", len(order), len(order))
     return cells
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """What a client of a simulated run logs of its training, a table says by itself."""
+    logger = logging.getLogger("secagg")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

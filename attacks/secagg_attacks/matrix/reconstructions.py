@@ -2,32 +2,44 @@
 
 The test against chance is of ranks: for each example, how many non-members of the target are as near to what
 was reconstructed as the example itself; if the attack knows nothing, that rank is uniform. Ranks are combined
-by Fisher's method (1932). The pool is large, and what its being shared makes of their independence is of the
-order of one over its size.
+by Fisher's method (1932). The pool is shared, and large: what that makes of their independence is of the
+order of the number of examples over its size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.stats import chi2, hypergeom
 
 from secagg_attacks.images.chance import best_constant, random_guess
 from secagg_attacks.images.matching import label_accuracy, match, success_rate
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.inversion.reconstruction import Reconstruction
 from secagg_attacks.matrix.case import Case, Played
+from secagg_attacks.matrix.cautions import by_trace_alone, least_rank_p_value, too_few_to_tell
 from secagg_attacks.matrix.pictures import Floats, Pictures
 from secagg_attacks.results import Measurement
 from secagg_attacks.target import Target
 from secagg_attacks.views import Arrays, ThreatModel
 
-__all__ = ["LEAKS_DB", "MOST_DB", "POOL", "Group", "Invert", "measured", "reconstructed", "too_few"]
+__all__ = [
+    "LEAKS_DB",
+    "MOST_DB",
+    "POOL",
+    "Group",
+    "Invert",
+    "measured",
+    "met_by_luck",
+    "rank_p_value",
+    "reconstructed",
+    "too_few",
+]
 
 LEAKS_DB: Final = 27.0
 MOST_DB: Final = 200.0
@@ -36,6 +48,7 @@ POOL: Final = 2000
 """Non-members that chance is measured on, at most."""
 
 _RESAMPLES: Final = 2000
+_BY_RANK: Final = "by rank nearer to the truth than to others; in dB no better than a guess"
 _NOT_FOR_THIS: Final = frozenset(
     {"analytic-needs-linear", "labels-need-linear", "model-without-parameters", "shape-not-images"}
 )
@@ -110,6 +123,10 @@ def measured(
     reached = success_rate(psnrs, LEAKS_DB)
     failed = [group.failed for group in groups if group.failed]
     notes = [f"the attack gave nothing for {len(failed)} of {len(groups)} ({failed[0]})"] if failed else []
+    value, chance = float(np.median(psnrs)), max(constant, guess)
+    p_value = rank_p_value(((group.originals, group.images) for group in groups), pool)
+    notes += by_trace_alone(p_value, value, chance, _BY_RANK)
+    notes += too_few_to_tell(value, must_reach, least_rank_p_value(len(originals), len(pool)))
     more = {
         "median MSE": float(np.median(np.concatenate([pair.mse for pair in pairs]))),
         "labels found": float(np.mean([group.labels for group in groups])),
@@ -129,13 +146,13 @@ def measured(
         status="measured",
         seed=case.seed,
         figure="median PSNR, dB",
-        value=float(np.median(psnrs)),
+        value=value,
         low=low,
         high=high,
         n=len(originals),
-        chance=max(constant, guess),
+        chance=chance,
         ceiling=MOST_DB,
-        p_value=_p_value(groups, pool),
+        p_value=p_value,
         must_reach=must_reach,
         leaks_at=LEAKS_DB,
         view=digest,
@@ -143,6 +160,7 @@ def measured(
         cut_short=any(group.cut_short for group in groups),
         notes=tuple(notes),
         more=more,
+        also=(_recognised(groups, pool),),
     )
     shown = {"originals": originals, "images": images} if target.domain == "image" else {}
     return measurement, {**shown, "psnr": psnrs}
@@ -159,18 +177,38 @@ def _without_a_look(target: Target, originals: Floats, pool: Floats) -> tuple[st
     return words, float(np.median(np.minimum(guess.psnr, MOST_DB)))
 
 
-def _p_value(groups: Sequence[Group], pool: Floats) -> float:
-    """Of ranks among the pool, by Fisher's method."""
+def rank_p_value(pairs: Iterable[tuple[Floats, Floats]], pool: Floats) -> float:
+    """Of ranks among the pool, by Fisher's method. pairs: originals and what was given for them, (n, ...) and
+    (k, ...), k above 0."""
     flat = pool.reshape(len(pool), -1)
     logs: list[float] = []
-    for group in groups:
-        found = group.images.reshape(len(group.images), -1)
+    for originals, images in pairs:
+        found = images.reshape(len(images), -1)
         others = _nearest(flat, found)
-        truth = group.originals.reshape(len(group.originals), -1)
+        truth = originals.reshape(len(originals), -1)
         logs += [
             math.log((1 + int((others <= own).sum())) / (1 + len(others))) for own in _nearest(truth, found)
         ]
     return float(chi2.sf(-2 * sum(logs), 2 * len(logs)))
+
+
+def met_by_luck(found: int, by_luck: int, members: int, others: int) -> float:
+    """How likely as many members, or more, were among those found, were they as likely to be as others
+    (Fisher's exact test, one-sided)."""
+    return float(hypergeom.sf(found - 1, members + others, found + by_luck, members))
+
+
+def _recognised(groups: Sequence[Group], pool: Floats) -> float:
+    """Fisher's exact test of how many are met at LEAKS_DB, beside those of the pool that are: a median does
+    not show one image among eight."""
+    worst = 10 ** (-LEAKS_DB / 10)
+    flat = pool.reshape(len(pool), -1)
+    others, own = np.zeros(len(flat), dtype=np.bool_), 0
+    for group in groups:
+        found = group.images.reshape(len(group.images), -1)
+        others |= _nearest(flat, found) <= worst
+        own += int((_nearest(group.originals.reshape(len(found), -1), found) <= worst).sum())
+    return met_by_luck(own, int(others.sum()), sum(len(group.originals) for group in groups), len(flat))
 
 
 def _nearest(images: Floats, found: Floats) -> Floats:

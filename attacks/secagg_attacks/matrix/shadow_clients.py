@@ -176,6 +176,8 @@ def _one_by_one(case: Case, asked: Asked, local: LocalTraining) -> _Train:
             at = torch.from_numpy(row)
             jobs.append((target, (x[at], y[at]), local, (case.seed, trained)))
             trained += 1
+        if case.on_step is not None:
+            case.on_step(0, len(jobs))
         models = each_trained(_trained, jobs, case.memory.executor, case.on_step)
         means = [
             _mean(group) for group in (models[at : at + clients] for at in range(0, len(models), clients))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from secagg_attacks.defences import Terms
+from secagg_attacks.defences import Defence, Terms
 from secagg_attacks.federation import Federation
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.local_training import FEDSGD
@@ -24,7 +24,7 @@ from secagg_attacks.matrix.reconstructions import LEAKS_DB, measured, reconstruc
 from secagg_attacks.views import View, capture
 from secagg_attacks.views.differences import differences
 
-__all__ = ["COLUMNS", "differencing", "through_mean"]
+__all__ = ["COLUMNS", "differencing", "through_mean", "without"]
 
 
 def through_mean(clients: int) -> Callable[[Case], Played]:
@@ -58,7 +58,7 @@ def through_mean(clients: int) -> Callable[[Case], Played]:
 
 def differencing(case: Case) -> Played:
     """The analytic attack on what one client's update must have been: one run with everybody, and for each
-    victim one without it. Noise is drawn anew in each run."""
+    victim one without it. Noise is drawn anew in each run, from a seed of its own."""
     target = case.world.networks["analytic"]
     if (why := too_few(target, CLIENTS)) is not None:
         return case.not_applicable(why)
@@ -68,11 +68,8 @@ def differencing(case: Case) -> Played:
     victims = federation.names[: case.scale.images]
     groups = []
     for done, victim in enumerate(victims):
-        found = [
-            each
-            for each in differences(whole, _without(case, federation, terms, victim))
-            if each.client == victim
-        ]
+        rest = without(victim, case.defence, federation, terms, case.seed + (done + 1) * NEXT_COHORT)
+        found = [each for each in differences(whole, rest) if each.client == victim]
         if not found:
             return case.not_applicable("no two sums were opened that differ by one client")
         x, y = federation.examples_of(victim)
@@ -90,11 +87,12 @@ def differencing(case: Case) -> Played:
     return measured(case, groups, target, ANALYTIC_DB, whole.digest, whole.threat)
 
 
-def _without(case: Case, federation: Federation, terms: Terms, absent: str) -> View:
-    """The run of everybody else."""
+def without(absent: str, defence: Defence, federation: Federation, terms: Terms, seed: int) -> View:
+    """The run of everybody else. seed: of rounding and noise; another than the federation's, which the run
+    with everybody has: noise that is in both sums is not in their difference."""
     trains = {name: train for name, train in federation.trains().items() if name != absent}
-    plan = case.defence.plan(replace(terms, clients=len(trains)))
-    return capture(plan, federation.initial, trains, seed=federation.seed)
+    plan = defence.plan(replace(terms, clients=len(trains)))
+    return capture(plan, federation.initial, trains, seed=seed)
 
 
 _IMAGES: Final = "how near a reconstruction comes to a client's example, after the best assignment"

@@ -2,7 +2,8 @@
 
 A cell is told its share of what is left. A search that this cuts short gives its best so far and says so;
 another attack that there is too little time for, or that earlier rows show to be too long, is "not run". What
-the library itself refuses, such as DP-SGD of a model with BatchNorm, is "not applicable", with its reason.
+the library itself refuses, such as DP-SGD of a model with BatchNorm, is "not applicable", with its reason;
+it is found again each time, and not kept. A target's own training that fails ends the table.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from secagg_attacks.matrix.cells import cell_path, read_cell, read_row, write_ce
 from secagg_attacks.matrix.clock import Clock, OutOfTime, Paces, Shares
 from secagg_attacks.matrix.column import Column
 from secagg_attacks.matrix.config import Config
-from secagg_attacks.matrix.errors import note_of
+from secagg_attacks.matrix.refusals import why_none
 from secagg_attacks.matrix.utility import row_of
 from secagg_attacks.matrix.world import World
 from secagg_attacks.results import Measurement, Row
@@ -48,34 +49,47 @@ class Turns:
     _paces: Paces = field(default_factory=Paces)
 
     def row(self, of: Defence) -> Row:
-        """What a defence costs. Raises MatrixError `matrix-out`."""
+        """What a defence costs. Raises MatrixError `matrix-out`, TrainingError `target-training`."""
         path = self._path(of, _ROW)
         known = None if path is None else read_row(path)
         if known is not None:
             return known
         if self.clock.left <= self._paces.expected(_ROWS, _ROW):
-            return Row(of.name, self.config.scale.clients, notes=(_NO_TIME,))
+            return self._row_without(of, _NO_TIME)
         begin = time.monotonic()
+        stop = self.clock.stop_after(self.clock.left)
         try:
-            row = row_of(self._case(of, "", math.inf))
-        except SecaggError as refused:
-            row = Row(of.name, self.config.scale.clients, notes=(note_of(refused),))
+            row = row_of(replace(self._case(of, "", math.inf), on_step=stop))
+        except OutOfTime:
+            return self._row_without(of, _NO_TIME)
+        except (SecaggError, ValueError) as refused:
+            return self._row_without(of, why_none(refused, private=of.example_epsilon is not None))
         self._paces.took(_ROWS, _ROW, time.monotonic() - begin)
         if path is not None:
             write_row(path, row)
         return row
 
     def cell(self, of: Defence, column: Column, shares: Shares) -> Played:
-        """One attack on one view. Raises MatrixError `matrix-out`."""
+        """One attack on one view. Raises MatrixError `matrix-out`, TrainingError `target-training`."""
         path = self._path(of, column.name)
         known = None if path is None else read_cell(path)
         if known is not None and not (self.longer and known[0].cut_short):
             return known
         case = self._case(of, column.name, shares.of(column))
-        played = self._played(column, case, shares.free(column))
-        if path is not None and played[0].status != "not run":
+        try:
+            played = self._played(column, case, shares.free(column))
+        except OutOfTime:
+            return _not_run(case), {}
+        except (SecaggError, ValueError) as refused:
+            why = why_none(refused, private=of.example_epsilon is not None)
+            measurement, arrays = case.not_applicable(why)
+            return replace(measurement, method=column.method), arrays
+        if path is not None:
             write_cell(path, played)
         return played
+
+    def _row_without(self, of: Defence, why: str) -> Row:
+        return Row(of.name, self.config.scale.clients, notes=(why,))
 
     def _path(self, of: Defence, name: str) -> Path | None:
         return None if self.out is None else cell_path(self.out, self.config, of.name, name)
@@ -85,18 +99,14 @@ class Turns:
         return Case(self.world, of, attack, config.scale, config.seed, self.memory, seconds)
 
     def _played(self, column: Column, case: Case, free: float) -> Played:
+        """Raises OutOfTime, and what the attack raises."""
         kind = _SEARCHES if column.stretches else _OTHERS
         if free <= self._paces.expected(kind, column.name):
-            return _not_run(case), {}
+            raise OutOfTime
         # One that cannot end early may take more than its share, of what is not promised to others.
         playing = case if column.stretches else replace(case, on_step=self.clock.stop_after(free))
         begin = time.monotonic()
-        try:
-            measurement, arrays = column.play(playing)
-        except OutOfTime:
-            return _not_run(case), {}
-        except SecaggError as refused:
-            measurement, arrays = case.not_applicable(note_of(refused))
+        measurement, arrays = column.play(playing)
         seconds = time.monotonic() - begin
         beside = max(0.0, seconds - case.seconds) if column.stretches else seconds
         self._paces.took(kind, column.name, beside)

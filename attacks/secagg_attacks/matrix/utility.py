@@ -17,7 +17,7 @@ import secagg.torch
 from secagg_attacks.federation import Federation
 from secagg_attacks.local_training import BUFFERS
 from secagg_attacks.matrix.case import Case
-from secagg_attacks.matrix.memberships_asked import local_of
+from secagg_attacks.matrix.memberships_asked import local_of, view_of
 from secagg_attacks.results import Row
 from secagg_attacks.statistics.intervals import wilson
 
@@ -30,7 +30,8 @@ _EXAMPLES: Final = 40
 
 
 def row_of(case: Case) -> Row:
-    """Raises TargetError `federation-examples`, and what the run raises."""
+    """case.on_step may end it, between the clients' trainings. Raises TargetError `federation-examples`, and
+    what the run raises."""
     begin = time.monotonic()
     target, clients = case.world.target, case.scale.clients
     local = local_of(case, _STEPS)
@@ -42,7 +43,7 @@ def row_of(case: Case) -> Row:
         per_client=min(_EXAMPLES, len(target.members[0]) // clients),
         seed=case.seed,
     )
-    view = case.memory.view(case.defence, ("utility", federation.seed), federation)
+    view = view_of(case, ("utility", federation.seed), federation)
     model = target.fresh().eval()
     secagg.torch.load(model, view.final, local=BUFFERS if target.buffers == "unknown" else ())
     x, y = target.nonmembers

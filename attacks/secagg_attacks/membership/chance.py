@@ -9,6 +9,8 @@ each were of an example of its own, calls too much significant there.
 
 The tail is the saddlepoint's of independent draws (Lugannani and Rice 1980), brought to the exact variance: a
 score that takes few values has a skewed sum of ranks, and the normal tail would call too much significant.
+Where it says 1 % or less, 999 assignments are drawn: if one of them ranks members so high, the p-value is no
+less than their share (with few non-members, or many equal scores, the tail alone may be far too small).
 """
 
 from __future__ import annotations
@@ -30,14 +32,17 @@ _NEAR: Final = 1e-2
 """Standard deviations from the mean within which the saddlepoint's formula is 0 / 0, and the normal is exact
 enough."""
 _STEEPEST: Final = 1e4
+_DRAWN: Final = 999
+_DRAWN_FROM: Final = 0.01
 
 
 def chance_p_value(scores: npt.ArrayLike, owner: npt.NDArray[np.integer]) -> float:
     """Two-sided, of scores (models, examples). owner: (examples,), the model that each is a member of, from
-    0; -1 for non-members.
+    0; -1 for non-members, of whom there may be none if there are several models: then members of one are held
+    against those of the others, which is a test of what each model saw, whatever all of them know.
 
     Raises MembershipError `scores-shape`: other shapes, scores that are not numbers, a model without members,
-    or no non-member.
+    or nobody to hold them against.
     """
     given = np.asarray(scores, dtype=np.float64)
     if given.ndim != 2 or owner.shape != given.shape[1:] or bool(np.isnan(given).any()):
@@ -47,11 +52,12 @@ def chance_p_value(scores: npt.ArrayLike, owner: npt.NDArray[np.integer]) -> flo
             "(models, examples), all of them numbers, and (examples,)",
         )
     counts = np.bincount(owner + 1, minlength=len(given) + 1)
-    if len(counts) != len(given) + 1 or not counts.all():
+    others = bool(counts[0]) or len(given) > 1
+    if len(counts) != len(given) + 1 or not counts[1:].all() or not others:
         raise MembershipError(
             "scores-shape",
             f"{counts[1:].tolist()} members of {len(given)} models, and {counts[0]} non-members",
-            "one member of each model, and one non-member, at the least",
+            "one member of each model, and one non-member or a second model, at the least",
         )
     ranks = (rankdata(given).reshape(given.shape) - 0.5) / given.size
     each = counts[1:].astype(np.float64)
@@ -62,7 +68,18 @@ def chance_p_value(scores: npt.ArrayLike, owner: npt.NDArray[np.integer]) -> flo
     if exact <= 0 or abs(excess) <= _NEAR * np.sqrt(exact):
         return 1.0 if exact <= 0 else float(2 * ndtr(-abs(excess) / np.sqrt(exact)))
     toward = 1.0 if excess > 0 else -1.0
-    return min(1.0, 2 * _tail(toward * centred, each, abs(excess) * float(np.sqrt(independent / exact))))
+    found = min(1.0, 2 * _tail(toward * centred, each, abs(excess) * float(np.sqrt(independent / exact))))
+    return found if found > _DRAWN_FROM else max(found, _drawn(centred, owner[members], abs(excess)))
+
+
+def _drawn(centred: Floats, owner: npt.NDArray[np.integer], excess: float) -> float:
+    """The share of assignments drawn that are as far from the mean; 0 where none is."""
+    generator = np.random.default_rng(0)
+    reached = 0
+    for _ in range(_DRAWN):
+        drawn = generator.permutation(centred.shape[1])[: len(owner)]
+        reached += abs(float(centred[owner, drawn].sum())) >= excess * (1 - 1e-12)
+    return (1 + reached) / (1 + _DRAWN) if reached else 0.0
 
 
 def _variances(centred: Floats, each: Floats) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import secagg.torch
 from secagg_attacks.local_training import BUFFERS
 from secagg_attacks.membership.confidence import Floats
 from secagg_attacks.model_calls import calling_the_model
-from secagg_attacks.target import Examples, Loss, Target
+from secagg_attacks.target import Examples, Loss, Target, TargetError
 from secagg_attacks.views import Arrays
 
 __all__ = ["CHUNK", "example_gradients", "gradient_norms"]
@@ -55,8 +55,9 @@ def example_gradients(model: nn.Module, loss: Loss, names: Sequence[str], x: Ten
         return loss(functional_call(model, values, (one[None],)), label[None])
 
     try:
-        found = vmap(grad(of_one), in_dims=(None, 0, 0))(chosen, x, y)
-    except RuntimeError:
+        with calling_the_model():
+            found = vmap(grad(of_one), in_dims=(None, 0, 0))(chosen, x, y)
+    except TargetError:
         leaves = {name: value.requires_grad_() for name, value in chosen.items()}
         with calling_the_model():
             singles = [

@@ -33,10 +33,10 @@ _MEANINGS: Final = (
      "canaries can show. An audit may show much of an epsilon that is large by choice, and be within its "
      "account."),
     ("partial", "better than chance, and below the level at which the view is given away."),
-    ("at chance", "not told apart from chance, with an interval that ends below a leak, while the same "
-     "attack with the same seed wins on the row without protection. It says nothing of other attacks."),
-    ("not shown", "not told apart from chance, but the attack does not win without protection either, or is "
-     "of too few examples to rule a leak out, or would be told apart alone: nothing follows."),
+    ("at chance", "under a protection, not told apart from chance, with an interval that ends below a leak, "
+     "while the same attack with the same seed wins without protection. It says nothing of other attacks."),
+    ("not shown", "not told apart from chance, but the attack is not shown to win without protection, or the "
+     "examples are too few to rule a leak out, or it would be told apart alone: nothing follows."),
     ("not applicable", "there is no such attack on this view or model; the notes say why."),
     ("not run", "the budget was spent. Nothing follows."),
 )  # fmt: skip

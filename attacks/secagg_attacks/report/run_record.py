@@ -18,6 +18,7 @@ from secagg.durable import write_whole
 from secagg.report import read
 from secagg.report.attack_record import ATTACKS, FORMAT
 from secagg_attacks.audit import AuditError, Auditor, Bound, clopper_pearson_bound, one_run_bound
+from secagg_attacks.audit.bound import ENOUGH, LEAST
 from secagg_attacks.audit.canary_run import Unit
 from secagg_attacks.audit.of_plan import planned_audits, play_audit
 from secagg_attacks.results import Finding, as_json
@@ -110,12 +111,17 @@ def audit_run(
             if refused.code != "audit-too-few":
                 raise
             too_few = refused
-            about.append(f"{audit.about}: too few to bound anything")
+            about.append(f"{audit.about}: too few to bound anything; a plan of {ENOUGH} clients has enough")
             continue
         bounds += [Measured(audit.planted.unit, each, played.digest) for each in found]
         about.append(audit.about)
     if too_few is not None and not bounds:
-        raise too_few
+        raise AuditError(
+            too_few.code,
+            f"{too_few.message}: one for each client of the plan, by a coin",
+            f"a plan of {ENOUGH} clients or more, of whom coins leave {LEAST} of each; of thirty, "
+            "another --seed may do",
+        ) from too_few
     write_attacks(path, record.plan.digest.hex(), bounds=bounds)
     return Audited(tuple(bounds), tuple(about))
 

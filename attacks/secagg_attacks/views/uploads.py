@@ -1,7 +1,8 @@
 """One client's upload as the server has it, read as an update: the only room that knows their wire formats.
 
-A masked vector and a ciphertext are read as the numbers they are made of, spread evenly over the range of the
-ring or of the ciphertext's first prime. An attack that takes them for an update learns what they give away.
+A masked vector is read in the steps of its encoding, as the update that it would be if its masks were not
+there; with masks it is spread evenly over the ring. A ciphertext is read as the numbers it is made of, spread
+evenly over the range of its first prime. An attack that takes them for an update learns what they give away.
 """
 
 from __future__ import annotations
@@ -54,16 +55,23 @@ def read_upload(plan: secagg.Plan, model: Arrays, body: bytes) -> Arrays:
             return codec.decode(unpack(body, codec.length, codec.bits)).mean or {}
         case "masks":
             vector = unpack(MaskReply.from_bytes(body).vector, codec.length, codec.bits)
-            return _spread(codec, centred(vector, codec.bits) / 2.0 ** (codec.bits - 1))
+            return _shaped(codec, centred(vector, codec.bits) / _steps(codec))
         case "bfv" | "ckks" as kind:
             scheme = scheme_for(kind, plan.cohort.max_clients, codec.bits, codec.length)
             count = scheme.blocks * 2 * scheme.degree
             words = unpack_words(UploadReply.from_bytes(body).ciphertext, scheme.primes, count)[0]
-            return _spread(codec, words / scheme.primes[0] * 2 - 1)
+            # From -1 to 1, and then as long as the largest update there may be, or about that.
+            length = codec.settings.total_clip / np.sqrt(codec.layout.size / 3)
+            return _shaped(codec, (words / scheme.primes[0] * 2 - 1) * length)
 
 
-def _spread(codec: Codec, numbers: npt.NDArray[np.float64]) -> Arrays:
-    """Numbers spread evenly from -1 to 1, scaled so that their norm is about the largest update's."""
-    size = codec.layout.size
-    flat = numbers[:size] * (codec.settings.total_clip / np.sqrt(size / 3))
-    return {part.name: flat[part.start : part.stop].reshape(part.shape) for part in codec.layout.parts}
+def _steps(codec: Codec) -> float:
+    """Steps of the ring in 1 of a client's own update, of a plan that is readable."""
+    noise = codec.settings.noise
+    if noise is None or noise.update is None:
+        return codec.settings.scale
+    return codec.settings.clip_steps / codec.settings.total_clip
+
+
+def _shaped(codec: Codec, numbers: npt.NDArray[np.float64]) -> Arrays:
+    return {part.name: numbers[part.start : part.stop].reshape(part.shape) for part in codec.layout.parts}

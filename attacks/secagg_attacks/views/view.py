@@ -55,10 +55,10 @@ class RoundView:
     """One round.
 
     model: the global weights it began with. uploads: of each client, what reached the server last, read as an
-    update of the model's arrays: the update itself without protection; the numbers of a masked vector or of a
-    ciphertext otherwise, scaled to the norm of the largest update there may be. mean: what the server was
-    given to move the model by, noise included; None where no sum was opened. cohort: who is in the sum,
-    sorted; empty where none was opened.
+    update of the model's arrays: the update itself without protection; a masked vector as the update that its
+    ring elements would be without masks; the numbers of a ciphertext, scaled to the norm of the largest
+    update there may be. mean: what the server was given to move the model by, noise included; None where no
+    sum was opened. cohort: who is in the sum, sorted; empty where none was opened.
     """
 
     round: int

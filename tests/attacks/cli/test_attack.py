@@ -21,6 +21,8 @@ from secagg_attacks.matrix.again import read_config
 from secagg_attacks.matrix.config import begin
 
 MODULE = """
+from dataclasses import replace
+
 import numpy as np
 import torch
 from secagg_attacks import Target
@@ -41,6 +43,13 @@ mine = made()
 
 def nothing():
     return 3
+
+
+def broken():
+    def fit(x, y, seed):
+        raise ValueError("no beds left for Anna")
+
+    return replace(mine, fit=fit)
 """
 
 
@@ -120,6 +129,19 @@ def test_a_table_says_verdict_figure_and_chance_and_each_note_once_and_writes_it
     assert len(config["target_digest"]) == 64
 
 
+def test_why_attacks_are_none_is_said_once_and_whole_in_lines_of_the_terminal(here, monkeypatch):
+    (here / "tenseal.py").write_text("raise ModuleNotFoundError(name='tenseal')")
+    monkeypatch.delitem(sys.modules, "tenseal", raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    three = ("--attack", "loss-sum", "--attack", "lira-sum", "--attack", "norm-upload")
+    done = call("membership", "--defence", "bfv", "--defence", "ckks", *three, *SMALL[4:])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("pip install 'secagg[he]'") == 1
+    assert done.stdout.count("not applicable\n") == 6
+    assert "(bfv, ckks): this" in " ".join(done.stdout.split())
+    assert all(len(line) <= 60 for line in done.stdout.partition("note: ")[2].splitlines())
+
+
 def test_with_json_it_is_one_object_on_one_line(here):
     done = call("membership", *SMALL, "--budget", "10ms", "--json")
     (line,) = done.stdout.splitlines()
@@ -143,12 +165,26 @@ def test_with_json_it_is_one_object_on_one_line(here):
         (["--budget", "soon"], "usage"),
         (["--budget", "0s"], "matrix-budget"),
         (["--seed", "-1"], "usage"),
+        (["--seed", str(2**31)], "usage"),
     ],
 )
 def test_what_is_asked_wrongly_is_exit_code_2_with_its_code(here, arguments, code):
     done = call("audit", "--json", *arguments)
     assert done.exit_code == 2, done.output
     assert json.loads(done.stdout)["error"] == code
+
+
+def test_a_fit_that_raises_ends_the_command_with_exit_code_1_and_nothing_is_kept_of_it(here):
+    arguments = ("membership", *SMALL[:-1], "attacked:broken", "--out", "o")
+    done = call(*arguments)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(
+        "error [target-training]: the target's own training failed: ValueError: no "
+    )
+    assert done.stderr.count("no beds left for Anna") == 1
+    assert list((here / "o" / "cells").iterdir()) == []
+    assert not (here / "o" / "report.html").exists()
 
 
 def test_a_bound_that_beats_its_account_is_exit_code_5(here):

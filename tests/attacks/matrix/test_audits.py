@@ -48,7 +48,7 @@ def test_canary_clients_are_in_the_targets_own_model_beside_honest_ones() -> Non
     assert found.notes[0] == f"30 canary clients beside 4 honest ones, in {size} of {size} coordinates"
     assert found.n == TINY.canaries
     assert found.value is not None
-    assert 0 <= found.low == found.value == found.high <= found.more[ACCOUNTED]
+    assert 0 <= found.low == found.value <= found.more[ACCOUNTED]
     assert not found.beats_account
 
 

@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from secagg_attacks.matrix.config import QUICK, THOROUGH, Config, begin, is_quick, scale_for, versions
+from secagg_attacks.matrix.config import (
+    MOST_SEED,
+    QUICK,
+    THOROUGH,
+    Config,
+    begin,
+    check_seed,
+    is_quick,
+    scale_for,
+    versions,
+)
 from secagg_attacks.matrix.errors import MatrixError
 
 CONFIG = Config(0, "digits", 60.0, ("none", "masks"), ("loss-sum",), QUICK, versions(), "ab" * 32)
@@ -50,11 +60,25 @@ def test_another_table_is_refused_where_one_was_begun(tmp_path, change):
     assert refused.value.message.endswith(f"of another table: another {next(iter(change))}")
 
 
-@pytest.mark.parametrize("text", ["[", "[]", "{}"])
+@pytest.mark.parametrize("text", ["[", "[]", "{}", "[" * 10**5], ids=["cut", "list", "empty", "deep"])
 def test_a_config_that_cannot_be_read_is_another_one(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(MatrixError, match="another table: it cannot be read"):
         begin(CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    ["soon", "60", [60], {}, True, 0, -1, float("nan"), float("inf"), 10**400],
+    ids=lambda given: repr(given)[:9],
+)
+def test_a_budget_there_that_is_no_time_makes_it_another_table(tmp_path, budget):
+    begin(CONFIG, tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "budget": budget}))
+    with pytest.raises(MatrixError, match="of another table: its budget is no time") as refused:
+        begin(CONFIG, tmp_path)
+    assert refused.value.code == "matrix-other-config"
 
 
 def test_a_file_in_place_of_the_folder_is_refused_by_name(tmp_path):
@@ -65,8 +89,17 @@ def test_a_file_in_place_of_the_folder_is_refused_by_name(tmp_path):
     assert str(tmp_path / "out") in refused.value.message
 
 
-@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf"), "60s", True])
 def test_a_budget_is_a_time(budget):
     with pytest.raises(MatrixError) as refused:
         replace(CONFIG, budget=budget)
     assert refused.value.code == "matrix-budget"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**64 - 1, 1.0, True, "1", None])
+def test_a_seed_is_a_whole_number_that_leaves_room_for_those_made_of_it(seed):
+    check_seed(0)
+    check_seed(MOST_SEED)
+    with pytest.raises(MatrixError) as refused:
+        check_seed(seed)
+    assert refused.value.code == "matrix-seed"

@@ -316,7 +316,7 @@ def test_time_ends_shadows_that_train_one_by_one():
     of = case(world_of(tumours(fit)), on_step=stop)
     with pytest.raises(TimeoutError):
         shadows_of(of, asked_about(of))
-    assert done == [(1, 48), (2, 48), (3, 48)]
+    assert done == [(0, 48), (1, 48), (2, 48), (3, 48)]
 
 
 def test_a_fit_that_fails_is_told():

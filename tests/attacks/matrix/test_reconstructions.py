@@ -99,6 +99,7 @@ def test_what_is_blurred_is_not_found_and_is_not_called_chance_either():
     assert measurement.value == 0.0
     assert measurement.more["found at 27 dB"] == 1.0
     assert measurement.p_value < 1e-6
+    assert measurement.notes[-1] == "more found at 27 dB than by luck; at 58.9 dB no more"
 
 
 def test_a_negative_is_alike_and_brightness_and_contrast_are_not_looked_at():
@@ -153,6 +154,26 @@ def test_the_cell_says_how_many_steps_the_searches_did():
     measurement, _ = measured(case(target), groups, target, 27.0, "ab" * 32, ThreatModel())
     assert measurement.more["steps of each search, mean"] == 75.0
     assert not measurement.wins
+
+
+def test_a_trace_of_the_truth_in_images_no_better_than_a_guess_is_said():
+    target = of_images()
+    coarse = target.members[0][:4].numpy() + np.random.default_rng(1).choice([-0.35, 0.35], (4, 1, 6, 6))
+    groups = [group(target, gave(coarse))]
+    measurement, _ = measured(case(target), groups, target, 27.0, "ab" * 32, ThreatModel())
+    assert measurement.value < measurement.chance and measurement.p_value < 1e-3
+    assert measurement.notes == ("by rank nearer to the truth than to others; in dB no better than a guess",)
+
+
+def test_where_examples_and_non_members_are_too_few_to_tell_a_win_says_so():
+    target = of_images()
+    few = Target(target.model, (IMAGES[:20], LABELS[:20]), (IMAGES[20:24], LABELS[20:24]))
+    whole = [group(target, gave(target.members[0][:4].numpy()))]
+    measurement, _ = measured(case(few), whole, few, 100.0, "ab" * 32, ThreatModel())
+    assert measurement.wins
+    assert measurement.notes == ("too few examples, or non-members, to be told from chance in any table",)
+    found, _ = shown(few, few.members[0][:8].numpy())
+    assert found.notes[-1] == ("too few examples, or non-members, to be told from chance in any table")
 
 
 def test_an_attack_that_gives_nothing_is_grey_and_says_why():

@@ -127,3 +127,26 @@ def test_scores_that_are_of_nobody_are_refused_by_name(scores, owner):
     with pytest.raises(MembershipError) as refused:
         chance_p_value(scores, owner)
     assert refused.value.code == "scores-shape"
+
+
+def test_of_few_non_members_and_equal_scores_it_is_no_less_than_what_is_drawn():
+    generator = np.random.default_rng(5)
+    owner = _owners(3, 64, 20)
+    said = []
+    for _ in range(300):
+        scores = np.tile((generator.random(len(owner)) < 0.1).astype(float), (3, 1))
+        said.append(chance_p_value(scores[:, generator.permutation(len(owner))], owner))
+    assert np.mean(np.array(said) <= 0.001) <= 0.001 + 3 * np.sqrt(0.001 / 300)
+
+
+def test_members_of_one_model_beside_those_of_the_others_need_no_non_members():
+    generator = np.random.default_rng(2)
+    owner = np.repeat(np.arange(6), 10)
+    scores = generator.normal(size=(6, 60))
+    assert chance_p_value(scores, owner) > 0.01
+    known_to_all = scores + generator.normal(size=60) * 5
+    assert chance_p_value(known_to_all, owner) > 0.01
+    scores[owner, np.arange(60)] += 3
+    assert chance_p_value(scores, owner) < 1e-6
+    with pytest.raises(MembershipError, match="members"):
+        chance_p_value(scores[:1], np.zeros(60, dtype=np.int64))

@@ -88,6 +88,7 @@ def test_a_plan_of_few_clients_is_refused_and_nothing_is_written(tmp_path: Path)
         audit_run(run)
 
     assert refused.value.code == "audit-too-few"
+    assert refused.value.hint.startswith("a plan of 40 clients or more")
     assert not (run / "attacks.json").exists()
 
 
@@ -120,7 +121,10 @@ def test_of_both_kinds_of_noise_the_one_with_canaries_enough_is_audited(tmp_path
     audited = audit_run(played(tmp_path, private_plan(privacy=CLIENT)))
 
     assert {each.unit for each in audited.bounds} == {"example"}
-    assert audited.about[0] == "3 canary clients, 2 of 2 rounds: too few to bound anything"
+    assert (
+        audited.about[0]
+        == "3 canary clients, 2 of 2 rounds: too few to bound anything; a plan of 40 clients has enough"
+    )
 
 
 def test_bounds_of_examples_beside_metrics_are_at_the_delta_of_the_plan(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def unmix(
     """The inputs behind a gradient, or behind a single local step's update, of any sign and scale.
 
     shape: (channels, height, width) of an image. seed: of the first unmixing. examples: how many; None: as
-    many as `examples_in` counts. Raises InversionError `examples-invalid`, `image-shape`, and what
-    `first_layer` raises.
+    many as `examples_in` counts. Raises InversionError `examples-invalid`, `image-shape`, `gradient-zero` of
+    that layer, and what `first_layer` raises.
     """
     mixture = first_layer(model, update, shape)
     if len(shape) != 3 or int(np.prod(shape)) != mixture.weight.shape[1]:
@@ -62,6 +62,10 @@ def unmix(
             "image-shape",
             f"images of shape {shape}, and the first layer sees {mixture.weight.shape[1]} numbers",
             "(channels, height, width) of what the layer sees, in the order of a flattened tensor",
+        )
+    if not mixture.weight.any():
+        raise InversionError(
+            "gradient-zero", "the first layer's gradient is 0 in every row", "examples that reach that layer"
         )
     n = examples_in(mixture.weight) if examples is None else examples
     if not 1 <= n <= min(mixture.weight.shape):

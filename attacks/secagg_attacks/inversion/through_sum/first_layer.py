@@ -18,7 +18,7 @@ from torch import nn
 
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.inversion.gradients import Arrays, checked_shape, matched_gradient, model_of
-from secagg_attacks.inversion.layers import input_layer
+from secagg_attacks.inversion.layers import input_layer, parameters_of
 
 __all__ = ["Floats", "Mixture", "first_layer", "quotients"]
 
@@ -43,7 +43,7 @@ def first_layer(model: nn.Module, arrays: Arrays, shape: tuple[int, ...]) -> Mix
     name = input_layer(copy, checked_shape((1, *shape)))
     found = matched_gradient(copy, arrays)
     parts = []
-    for key in (f"{name}.weight", f"{name}.bias") if name else ("weight", "bias"):
+    for key in parameters_of(name):
         if key not in found:
             raise InversionError("gradient-names", f"'{key}' is missing", "both arrays of the first layer")
         parts.append(found[key].numpy())

@@ -44,7 +44,7 @@ from secagg.session import ServerSession
 from secagg.weights import Weights
 from secagg_attacks.inversion.errors import InversionError
 from secagg_attacks.inversion.gradients import model_of
-from secagg_attacks.inversion.layers import input_layer
+from secagg_attacks.inversion.layers import input_layer, parameters_of
 from secagg_attacks.inversion.through_sum.first_layer import Floats, first_layer, quotients
 
 __all__ = ["Lie", "Opened", "play", "silenced", "victims_input"]
@@ -81,7 +81,7 @@ def silenced(model: nn.Module, weights: Weights, shape: tuple[int, ...]) -> Weig
     """
     copy = model_of(model, nn.functional.cross_entropy)
     name = input_layer(copy, (1, *shape))
-    names = [f"{name}.{part}" if name else part for part in ("weight", "bias")]
+    names = parameters_of(name)
     dead = {key: array.copy() for key, array in weights.items()}
     for key, value in zip(names, (0.0, -1.0), strict=True):
         dead[key][...] = value
@@ -93,7 +93,7 @@ def silenced(model: nn.Module, weights: Weights, shape: tuple[int, ...]) -> Weig
     if any(bool(gradient[key].any()) for key in names):
         raise InversionError(
             "not-silenced",
-            f"'{name}' still has a gradient when all that it gives is negative",
+            f"{' and '.join(names)} still have a gradient when all that their layer gives is negative",
             "a ReLU after it",
         )
     return dead
@@ -157,7 +157,8 @@ def play(
 def victims_input(model: nn.Module, opened: Opened, shape: tuple[int, ...]) -> Floats:
     """The victim's input, had it one and trained one step on it: the quotient of the row that moved most.
 
-    float64 of `shape`. Raises InversionError `attack-blocked`, and what `first_layer` raises.
+    float64 of `shape`. Raises InversionError `attack-blocked`, `gradient-zero` where the victim's example
+    reached no row, and what `first_layer` raises.
     """
     if opened.mean is None:
         raise InversionError(
@@ -165,6 +166,12 @@ def victims_input(model: nn.Module, opened: Opened, shape: tuple[int, ...]) -> F
         )
     mixture = first_layer(model, opened.mean, shape)
     rows, inputs = quotients(mixture)
+    if not len(rows):
+        raise InversionError(
+            "gradient-zero",
+            "the first layer's gradient is 0 in every row",
+            "an example that makes a neuron of that layer fire",
+        )
     return np.asarray(inputs[np.abs(mixture.bias[rows]).argmax()].reshape(shape))
 
 

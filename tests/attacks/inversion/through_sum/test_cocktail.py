@@ -71,6 +71,14 @@ def test_every_step_is_told_and_few_steps_do_not_settle() -> None:
     assert (found.steps, found.settled) == (2, False)
 
 
+def test_a_first_layer_that_nothing_reached_is_refused_by_name() -> None:
+    _, _, gradient = batch(2)
+    silent = {name: part if name.startswith("3.") else np.zeros_like(part) for name, part in gradient.items()}
+    with pytest.raises(InversionError) as caught:
+        unmix(mlp((3 * 32 * 32, 128, 10), 0), silent, SHAPE, 0, 2)
+    assert caught.value.code == "gradient-zero"
+
+
 @pytest.mark.parametrize(
     ("shape", "examples", "code"),
     [(SHAPE, 0, "examples-invalid"), (SHAPE, 129, "examples-invalid"), ((3072, 1), None, "image-shape")],

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from secagg_attacks.inversion.errors import InversionError
+from secagg_attacks.inversion.labels import recover_labels
 from secagg_attacks.inversion.through_sum.first_layer import Mixture, first_layer, quotients
 from secagg_attacks.inversion.through_sum.found import EXACT, nearest
 from secagg_attacks.models import mlp, relu_convnet
+from secagg_attacks.target import TargetError
 from tests.attacks.inversion.through_sum.sums import SHAPE, gradient_of, images
 
 
@@ -49,6 +52,37 @@ def test_a_model_that_sees_the_input_through_a_convolution_is_refused() -> None:
     with pytest.raises(InversionError) as caught:
         first_layer(model, gradient, SHAPE)
     assert caught.value.code == "analytic-needs-linear"
+
+
+def test_a_model_that_is_itself_a_layer_is_its_own_first_layer_and_gives_the_logits() -> None:
+    model = nn.Linear(64, 10).double()
+    x, y = (part[:1] for part in images())
+    gradient = gradient_of(model, x.reshape(1, 64), y)
+    _, found = quotients(first_layer(model, gradient, (64,)))
+    np.testing.assert_allclose(found, np.broadcast_to(x.reshape(1, 64), found.shape), atol=1e-9)
+    assert recover_labels(model, gradient, (1, 64), seed=0).labels.tolist() == y.tolist()
+
+
+def test_batchnorm_is_in_nobodys_way_and_the_model_stays_in_train_mode() -> None:
+    model = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)).double()
+    x, y = images()
+    gradient = gradient_of(model, x[:8].reshape(8, 64), y[:8])
+    assert first_layer(model, gradient, (64,)).weight.shape == (16, 64)
+    assert model[1].training
+
+
+def test_a_model_that_raises_on_one_example_is_refused_by_name() -> None:
+    class Picky(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) < 2:
+                raise KeyError("batches of two, please")
+            return super().forward(x)
+
+    model = Picky(64, 10).double()
+    with pytest.raises(TargetError) as caught:
+        first_layer(model, {"weight": np.ones((10, 64))}, (64,))
+    assert caught.value.code == "model-not-attackable"
+    assert "batches of two, please" in caught.value.message
 
 
 def test_an_update_without_the_first_layers_bias_is_refused() -> None:

@@ -90,6 +90,14 @@ def test_a_layer_without_relu_cannot_be_silenced() -> None:
     assert caught.value.code == "not-silenced"
 
 
+def test_a_victim_whose_example_reached_no_row_is_refused_by_name() -> None:
+    mean = {name: np.zeros_like(part) for name, part in CLIENTS.initial.items()}
+    mean["3.bias"] = np.ones_like(mean["3.bias"])
+    with pytest.raises(InversionError) as caught:
+        victims_input(MODEL, Opened(mean, "", {}, "ab" * 32), SHAPE)
+    assert caught.value.code == "gradient-zero"
+
+
 def test_a_victim_that_is_no_client_is_refused() -> None:
     plan = Defence("none").plan(CLIENTS.terms())
     with pytest.raises(InversionError) as caught:
