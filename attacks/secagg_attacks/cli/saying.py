@@ -106,7 +106,7 @@ def _named(titles: Sequence[str]) -> str:
 
 
 def _wrapped(note: str) -> str:
-    """In lines of the terminal's width, later ones indented; words stay whole, commands among them."""
+    """In lines of the terminal's width, later ones indented, and words whole."""
     width = shutil.get_terminal_size((_WIDTH, 0)).columns
     return textwrap.fill(
         note,

@@ -111,7 +111,7 @@ def _tail(values: Floats, each: Floats, at: float) -> float:
     slope = brentq(lambda tried: tilted(tried)[1] - at, 0.0, _STEEPEST)
     value, _, curvature = tilted(slope)
     deviation = np.sqrt(2 * max(0.0, slope * at - value))
-    along = slope * np.sqrt(curvature)
+    along = slope * np.sqrt(max(0.0, curvature))  # rounding may bring it below 0
     bound = float(np.exp(min(0.0, value - slope * at)))  # Chernoff's: it holds where the formula fails
     if not (deviation > 0 and along > 0):
         return max(least, bound)
