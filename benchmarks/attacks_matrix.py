@@ -4,8 +4,8 @@
 
 Plays `secagg attack matrix` as a user would, in a process of its own, once with each budget. Holds that the
 process ends within its budget and no lower bound is above its account; and, under the longest budget, that
-nothing was left out, and that every attack on a single upload wins without protection and is at chance under
-masks and on ciphertexts.
+nothing was left out, and that every attack on a single upload wins without protection, is never told apart
+from chance under masks and on ciphertexts, and is in doubt ("not shown") no more often than luck has it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from secagg_attacks.matrix.attacks import COLUMNS
 
 UPLOADS: Final = tuple(name for name, column in COLUMNS.items() if column.seen == "upload")
 HIDDEN: Final = ("masks", "bfv", "ckks")
+IN_DOUBT: Final = 3
+"""Of 48 cells, each of which is in doubt by luck once in a hundred times: more are so in one table of 600."""
 SECONDS: Final = {"s": 1.0, "m": 60.0}
 
 
@@ -55,7 +57,7 @@ def played(budget: str, seed: int) -> dict[str, Any]:
         if one["defence"] == "none" and one["attack"] in played_uploads
     }
     hidden = {
-        f"{defence} x {attack}": verdicts[defence, attack] == "at chance"
+        f"{defence} x {attack}": verdicts[defence, attack]
         for attack in played_uploads
         for defence in HIDDEN
         if (defence, attack) in verdicts
@@ -85,7 +87,8 @@ def main() -> int:
         all(case["within"] and not case["failures"] for case in cases)
         and not longest["left_out"]
         and all(longest["wins_without_protection"].values())
-        and all(longest["hidden"].values())
+        and set(longest["hidden"].values()) <= {"at chance", "not shown"}
+        and list(longest["hidden"].values()).count("not shown") <= IN_DOUBT
     )
     if options.json:
         print(json.dumps({"seed": options.seed, "holds": holds, "cases": cases}))

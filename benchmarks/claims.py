@@ -116,11 +116,13 @@ def _matrix(figures: Figures) -> dict[str, tuple[float, float]]:
         limits[f"lower bounds above their account, budget {case['budget']}"] = (len(case["failures"]), 0)
     longest = figures["cases"][-1]
     missed = sum(not wins for wins in longest["wins_without_protection"].values())
-    told = sum(not hidden for hidden in longest["hidden"].values())
+    hidden = list(longest["hidden"].values())
+    told = sum(verdict not in ("at chance", "not shown") for verdict in hidden)
     return limits | {
         "cells without a figure for want of time": (longest["left_out"], 0),
         "attacks on uploads that do not win without protection": (missed, 0),
-        "attacks on masked uploads and ciphertexts that are not at chance": (told, 0),
+        "attacks on masked uploads and ciphertexts that are told apart from chance": (told, 0),
+        "those that are in doubt": (hidden.count("not shown"), 3),
     }
 
 

@@ -8,10 +8,7 @@ there names the code that the clients refused with.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -66,8 +63,7 @@ def against(case: Case, federation: Federation, silent: Weights) -> Played:
     images, codes, accepted = [np.zeros((0, *shape))], Counter[str](), 0
     for done, victim in enumerate(victims):
         try:
-            with _unlogged():
-                ended = play(plan, federation.initial, silent, federation.trains(), victim)
+            ended = play(plan, federation.initial, silent, federation.trains(), victim)
             heard.update(ended.transcript.encode())
             if ended.blocked:
                 codes[f"blocked: {ended.code}"] += 1
@@ -84,18 +80,6 @@ def against(case: Case, federation: Federation, silent: Weights) -> Played:
     return share_found(
         case, target, x, np.concatenate(images), MET, heard.hexdigest(), threat, notes, conceded=accepted
     )
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Clients log that they refused, which is the result here and no news."""
-    logger = logging.getLogger("secagg")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 COLUMNS: Final = (
