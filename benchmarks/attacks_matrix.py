@@ -25,8 +25,8 @@ from secagg_attacks.matrix.attacks import COLUMNS
 UPLOADS: Final = tuple(name for name, column in COLUMNS.items() if column.seen == "upload")
 HIDDEN: Final = ("masks", "bfv", "ckks")
 IN_DOUBT: Final = 3
-"""Of 48 cells, each of which is in doubt by luck about once in a hundred times. They share examples and are not
-independent. The limit was none at first; a table with one such cell was measured before it was set to this."""
+"""Of 48 cells, each of which is in doubt by luck about once in a hundred times; they share examples, and are
+not independent. The limit was none at first: it was set to this after a table with one such cell was seen."""
 SECONDS: Final = {"s": 1.0, "m": 60.0}
 
 

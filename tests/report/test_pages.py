@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,6 @@ from secagg.report.figures import bound
 from secagg.report.pages import Page, Section, Table, html, markdown
 from tests.report.attacked import BOUND, attacked
 from tests.report.runs import KINDS, plan_of, played
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
 
 WIDTHS = (1280, 400)
 
@@ -140,26 +134,6 @@ def test_what_a_plan_names_is_text_in_both_forms():
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        missing = "needs chromium and chromedriver on the path"
-        if os.environ.get("SECAGG_TEST_BROWSER") == "require":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def shown(browser: Any, path: Path, width: int) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +18,7 @@ from secagg_attacks.matrix.outcome import Outcome
 from secagg_attacks.report import html
 from secagg_attacks.report.groups import groups
 from tests.attacks.report.whole_table import of, whole
-from tests.report.test_pages import CHROMEDRIVER, CHROMIUM, COLLIDING, OVERFLOWING, SPILLED, Found
+from tests.report.test_pages import COLLIDING, OVERFLOWING, SPILLED, Found
 
 MOST_BYTES = 2**20
 """Of a table of every column and every defence, on images of 8x8."""
@@ -120,26 +118,6 @@ def test_a_bound_that_beats_its_account_is_at_the_top():
 def test_a_name_of_a_target_is_text_and_no_markup():
     outcome = replace(of(("analytic",), ("none",)), about="<b>mine</b>")
     assert "<b>mine" not in html(outcome) and "&lt;b&gt;mine" in html(outcome)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        missing = "needs chromium and chromedriver on the path"
-        if os.environ.get("SECAGG_TEST_BROWSER") == "require":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def opened(browser: Any, folder: Path, width: int) -> None:
